@@ -1,0 +1,3 @@
+//! The `tailwater` binary: arguments, configuration, boot.
+
+fn main() {}
