@@ -1,0 +1,96 @@
+//! What a server is told at its start: plain values, every one typed and with its unit.
+//!
+//! Reading files, flags and environment is the program's business, not this crate's.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the shards' executors run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// glommio over io_uring, one pinned thread a shard.
+    Glommio,
+}
+
+/// How a shard waits when it has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// Sleeps in the kernel at once.
+    Park,
+    /// Spins this long, then sleeps.
+    Adaptive {
+        /// Time spent spinning before the sleep.
+        spin: Duration,
+    },
+    /// Never sleeps.
+    Spin,
+}
+
+/// Host and port that clients are told to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertised {
+    /// A name or an address, as it appears in Metadata.
+    pub host: String,
+    /// The port; 0 means the one that is listened on.
+    pub port: u16,
+}
+
+/// Bounds on what connections may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// `max.connections`: connections over all shards. One more is closed at once.
+    pub connections_max: usize,
+    /// `max.connections.per.ip`: connections of one address. One more is closed at once.
+    pub connections_per_ip_max: usize,
+    /// `connections.max.idle.ms`: a connection with nothing in flight is closed after this
+    /// long; a parked fetch is in flight. `None` never closes.
+    pub idle_max: Option<Duration>,
+    /// `socket.request.max.bytes`: a larger frame closes its connection.
+    pub request_bytes_max: usize,
+}
+
+impl Default for ConnectionLimits {
+    /// Kafka's defaults, except that the number of connections is bounded.
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            connections_per_ip_max: usize::MAX,
+            idle_max: Some(Duration::from_secs(600)),
+            request_bytes_max: 100 * 1024 * 1024,
+        }
+    }
+}
+
+/// Everything a server needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// Address to accept clients on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What clients are told; `None` is the address listened on.
+    pub advertise: Option<Advertised>,
+    /// Directory of the log. Made if it does not exist.
+    pub data_dir: PathBuf,
+    /// Directory of the write-ahead log; `None` is inside the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// Size of each shard's write-ahead log, in bytes.
+    pub wal_bytes: u64,
+    /// Free bytes kept on the disk: below it appends are refused.
+    pub disk_reserve_bytes: u64,
+    /// This broker's id.
+    pub node_id: i32,
+    /// The cores to pin shards to, one a shard; their number is the number of shards.
+    pub cpus: Vec<usize>,
+    /// How shards wait.
+    pub poll: Poll,
+    /// What the shards run on.
+    pub engine: Engine,
+    /// Memory for all shards together, in bytes: request frames, write buffers and read caches.
+    pub memory_bytes: u64,
+    /// Bounds on connections.
+    pub limits: ConnectionLimits,
+    /// Kafka's broker keys that the broker knows (`num.partitions`, `log.retention.ms`, ...),
+    /// as text: the `broker` crate parses and refuses them by name.
+    pub broker: BTreeMap<String, String>,
+}
