@@ -1,0 +1,125 @@
+//! What an operator may choose about storage, and what a topic may choose about its logs.
+//!
+//! Every limit names its unit. What happens at each limit stands beside the code that meets it.
+
+use std::path::{Path, PathBuf};
+
+/// 4 KiB: every direct write and read is aligned to it, and it is the least a commit can be.
+pub(crate) const BLOCK: u64 = 4096;
+
+/// What holds for the whole data directory.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Where the root file, the checkpoints and the segments live.
+    pub data_dir: PathBuf,
+    /// A directory of its own for the WAL (often a device of its own); `None`: `<data_dir>/wal`.
+    pub wal_dir: Option<PathBuf>,
+    /// The most that one shard's WAL files may take together. At three quarters of it write-behind
+    /// hurries; when it is full, appends wait.
+    pub wal_bytes: u64,
+    /// The size of the first WAL file of a start, zero-filled before anything is served.
+    pub wal_first_file_bytes: u64,
+    /// The size of every other WAL file, zero-filled in the background.
+    pub wal_file_bytes: u64,
+    /// A commit is closed when it holds this much. A single larger batch makes a commit of its own.
+    pub commit_bytes_max: usize,
+    /// How many commits may be on their way to the disk at once.
+    pub commits_in_flight_max: usize,
+    /// Appended bytes that no commit has taken yet; above it [`crate::Storage::room`] waits.
+    pub pending_bytes_max: usize,
+    /// Below this much free space, appends are refused with [`crate::StorageError::DiskFull`].
+    pub disk_reserve_bytes: u64,
+    /// Memory of one shard for the tail cache and the read cache together.
+    pub memory_bytes: usize,
+    /// A partition with this much outstanding is written to its segment in the background.
+    pub write_behind_bytes: u64,
+    /// To free a WAL file: partitions with at least this much are written, smaller ones carried.
+    pub carry_below_bytes: u64,
+    /// How often retention looks at the logs.
+    pub retention_interval_ms: u64,
+    /// How long an idle flusher waits before it covers its last commit with an empty one.
+    pub idle_cover_ms: u64,
+    /// How long recovery waits for another process's locks before it gives up.
+    pub lock_wait_ms: u64,
+}
+
+impl StorageConfig {
+    /// The defaults for a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            wal_dir: None,
+            wal_bytes: 512 << 20,
+            wal_first_file_bytes: 8 << 20,
+            wal_file_bytes: 64 << 20,
+            commit_bytes_max: 512 << 10,
+            commits_in_flight_max: 2,
+            pending_bytes_max: 8 << 20,
+            disk_reserve_bytes: 256 << 20,
+            memory_bytes: 64 << 20,
+            write_behind_bytes: 1 << 20,
+            carry_below_bytes: 64 << 10,
+            retention_interval_ms: 60_000,
+            idle_cover_ms: 20,
+            lock_wait_ms: 5_000,
+        }
+    }
+
+    /// The directory of the WAL files.
+    #[must_use]
+    pub fn wal_path(&self) -> PathBuf {
+        wal_path(&self.data_dir, self.wal_dir.as_deref())
+    }
+
+    /// The largest batch that can be appended: it has to fit one WAL file with its headers.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> usize {
+        let file = self.wal_first_file_bytes.max(self.wal_file_bytes);
+        usize::try_from(file.saturating_sub(4 * BLOCK)).unwrap_or(usize::MAX)
+    }
+
+    /// The read cache's share of the shard's memory.
+    pub(crate) fn read_cache_bytes(&self) -> usize {
+        self.memory_bytes / 4
+    }
+
+    /// The tail cache's share of the shard's memory.
+    pub(crate) fn tail_cache_bytes(&self) -> usize {
+        self.memory_bytes - self.read_cache_bytes()
+    }
+}
+
+pub(crate) fn wal_path(data_dir: &Path, wal_dir: Option<&Path>) -> PathBuf {
+    wal_dir.map_or_else(|| data_dir.join("wal"), Path::to_path_buf)
+}
+
+/// What holds for one log: its topic's configuration, in Kafka's names and units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is closed before it would grow larger.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is closed when it is older, at the next append.
+    pub segment_ms: i64,
+    /// `retention.ms` by the segment's largest timestamp; negative: for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes` of the log; negative: no limit.
+    pub retention_bytes: i64,
+    /// `flush.ms`: how long write-cached bytes may stay unsynced.
+    pub flush_ms: u64,
+    /// `flush.bytes`: how many write-cached bytes may stay unsynced.
+    pub flush_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            retention_ms: 7 * 24 * 3600 * 1000,
+            retention_bytes: -1,
+            flush_ms: 100,
+            flush_bytes: 262_144,
+        }
+    }
+}
