@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The broker: partitions, producers, topics and their configurations, fetches.
+//!
+//! Owns what Kafka's rules say about produce, fetch, offsets and metadata, on top of the logs of
+//! `storage` and the shards' mesh. It never names the wire protocol: requests come in and outcomes
+//! go out as plain data, in the order of the request, and every refusal is a [`BrokerError`] that
+//! knows Kafka's code and sentence for itself. Gateways for other protocols call this crate too.
+//!
+//! One [`Broker`] lives on each shard. Any of them answers any request: what another shard owns is
+//! asked of it with one message a request.
+
+mod broker;
+pub mod config;
+pub mod error_code;
+pub mod fetch;
+pub mod metadata;
+pub mod offsets;
+pub mod produce;
+
+mod error;
+
+pub use broker::{Broker, BrokerConfig, ProduceReply};
+pub use error::{BrokerError, code_of};
