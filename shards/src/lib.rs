@@ -1,1 +1,47 @@
-//! Placeholder.
+//! Shards: one pinned executor a core, and all that touches the outside world.
+//!
+//! Owns executors, timers, tasks, sockets, direct-I/O files, the mesh between shards, and the
+//! simulator. Must not know Kafka, records, storage or the broker: nothing of ours lies below.
+//! It is the only crate that names an engine (`glommio`, `sim`), a socket call or a clock.
+//!
+//! Everything above uses the concrete types here, which dispatch by an enum to the engine
+//! inside. The free functions ([`now`], [`spawn`], [`shard`], ...) act on the current shard,
+//! the one thread-local of the code base: under `glommio` it is set once for a shard's thread,
+//! under `sim` around each poll. Outside a shard they panic.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this crate is where clocks, threads, sockets and std::fs are wrapped"
+)]
+
+mod boot;
+mod buf;
+mod context;
+mod cpus;
+pub mod dir;
+mod engine;
+mod fatal;
+mod file;
+mod io_class;
+mod mesh;
+mod net;
+mod shutdown;
+pub mod sim;
+pub mod sync;
+mod task;
+mod time;
+
+pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
+pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf};
+pub use context::{ShardId, in_shard, shard, shard_count};
+pub use cpus::{default_shards, usable_cpus};
+pub use fatal::fatal;
+pub use file::{File, OpenOptions};
+pub use io_class::{ClassStats, IoClass, IoStats, io_stats};
+pub use mesh::*;
+pub use net::{Accepted, Listener, Stream};
+pub use shutdown::Shutdown;
+pub use task::{Task, TaskPanicked, caught_panics, spawn, yield_now};
+pub use time::{
+    Elapsed, Instant, now, random_u64, random_uuid, sleep, sleep_until, timeout, wall_clock_ms,
+};

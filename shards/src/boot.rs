@@ -1,0 +1,117 @@
+//! Starting the shards, and waiting for their end.
+//!
+//! Owns the order of a start: everything that can be refused is checked before any executor
+//! exists and before anything on disk is altered; then all executors start; only when every
+//! one of them stands does `main` begin on each.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::context::ShardId;
+use crate::engine::glommio;
+
+/// What the shards run on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Engine {
+    /// Threads with io_uring, by the crate glommio.
+    #[default]
+    Glommio,
+    /// Simulated, seeded. Started by [`crate::sim::Simulation`], never by [`run`].
+    Sim,
+}
+
+/// What a shard does when it has nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Poll {
+    /// Sleeps at once. Costs no processor, and a wake of some 10 to 30 us.
+    #[default]
+    Park,
+    /// Looks on for `spin`, then sleeps. Costs up to that much processor for each sleep.
+    Adaptive {
+        /// How long to look on.
+        spin: Duration,
+    },
+    /// Never sleeps. Costs a whole processor for each shard, always.
+    Spin,
+}
+
+/// How to start the shards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunConfig {
+    /// What they run on.
+    pub engine: Engine,
+    /// The processor of each shard: its length is the number of shards.
+    pub cpus: Vec<usize>,
+    /// What an idle shard does.
+    pub poll: Poll,
+    /// Existing directories, one on each device that files will be on. Boot keeps a file
+    /// `.probe` of one block in each, and refuses those without direct I/O.
+    pub probe_dirs: Vec<PathBuf>,
+}
+
+impl RunConfig {
+    /// One parked shard on each of `cpus`.
+    pub fn new(cpus: Vec<usize>) -> RunConfig {
+        RunConfig {
+            engine: Engine::Glommio,
+            cpus,
+            poll: Poll::Park,
+            probe_dirs: Vec::new(),
+        }
+    }
+}
+
+/// Why the shards could not be started. Each says in one sentence what is missing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// `cpus` is empty or has more than 65535 entries.
+    #[error("the number of shards must be between 1 and 65535, not {0}")]
+    ShardCount(usize),
+    /// The simulated engine has no threads to start.
+    #[error("the simulated engine is started by a simulation, not as a process")]
+    SimEngine,
+}
+
+/// A shard ended by a panic of its main future, or never came up.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{shard} failed: {message}")]
+pub struct ShardPanicked {
+    /// Which one.
+    pub shard: ShardId,
+    /// The panic's message.
+    pub message: String,
+}
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Running {
+    inner: glommio::Running,
+}
+
+impl Running {
+    /// Waits for `main` to end on every shard. Returns at the first one that panics, while the
+    /// others may still run: what is left is to end the process.
+    pub fn join(self) -> Result<(), ShardPanicked> {
+        self.inner.join()
+    }
+}
+
+/// Starts one pinned executor for each of `cfg.cpus` and runs `main` on each.
+///
+/// Returns when all of them stand, or why they cannot; nothing is left running or altered then.
+pub fn run<F, Fut>(cfg: RunConfig, main: F) -> Result<Running, BootError>
+where
+    F: Fn(ShardId) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    if cfg.engine == Engine::Sim {
+        return Err(BootError::SimEngine);
+    }
+    if cfg.cpus.is_empty() || cfg.cpus.len() > usize::from(u16::MAX) {
+        return Err(BootError::ShardCount(cfg.cpus.len()));
+    }
+    let inner = glommio::Running::start(&cfg, main)?;
+    Ok(Running { inner })
+}

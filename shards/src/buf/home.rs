@@ -1,0 +1,157 @@
+//! Where memory goes back to that only its own shard may free.
+//!
+//! Each glommio shard has a [`Home`]. What is dropped on another thread is put on its list and
+//! freed by the shard at its next I/O, or when it is woken because much has gathered.
+//!
+//! Invariants: a payload is taken apart only on its home's thread. When the shard has ended, what still
+//! comes back is leaked: nothing can say that the ring has let go of it.
+
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::thread::{self, ThreadId};
+
+use glommio::io::{DmaBuffer, ReadResult};
+
+/// Bytes on the list that make it worth waking the shard to free them.
+const WAKE_BYTES: usize = 1 << 20;
+
+/// What goes home.
+pub(crate) enum Payload {
+    /// Held by a frozen buffer, and by writes of it in flight.
+    Written(Rc<DmaBuffer>),
+    /// The result of a read: it may lie in the ring's registered memory.
+    Read(ReadResult),
+}
+
+impl Payload {
+    fn bytes(&self) -> usize {
+        match self {
+            Payload::Written(buffer) => buffer.len(),
+            Payload::Read(result) => result.len(),
+        }
+    }
+}
+
+/// A payload on its way home: not to be touched before it is there.
+struct InTransit(ManuallyDrop<Payload>);
+
+// SAFETY: nothing is done with the payload away from home but moving it; it is taken out by
+// `Home::free`, on the home's thread, or leaked.
+unsafe impl Send for InTransit {}
+
+/// The list of one shard.
+pub(crate) struct Home {
+    thread: ThreadId,
+    /// Bytes on the list, so that the shard need not take the lock to see that there are none.
+    waiting_bytes: AtomicUsize,
+    /// None when the shard has ended. Bounded by what the shard has allocated.
+    list: Mutex<Option<List>>,
+}
+
+#[derive(Default)]
+struct List {
+    payloads: Vec<InTransit>,
+    waker: Option<Waker>,
+}
+
+impl Home {
+    /// The home of the shard that runs on this thread.
+    pub(crate) fn here() -> Arc<Home> {
+        Arc::new(Home {
+            thread: thread::current().id(),
+            waiting_bytes: AtomicUsize::new(0),
+            list: Mutex::new(Some(List::default())),
+        })
+    }
+
+    /// Frees what has come back. Cheap when nothing has.
+    pub(crate) fn free(&self) {
+        assert_eq!(self.thread, thread::current().id(), "only at home");
+        if self.waiting_bytes.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let payloads = {
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waiting_bytes.store(0, Ordering::Release);
+            list.as_mut().map(|list| std::mem::take(&mut list.payloads))
+        };
+        for payload in payloads.into_iter().flatten() {
+            drop(ManuallyDrop::into_inner(payload.0));
+        }
+    }
+
+    /// Frees all, and leaks whatever comes later: the shard ends.
+    pub(crate) fn close(&self) {
+        self.free();
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        *list = None;
+    }
+
+    /// Asks to be woken when much has gathered.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = list.as_mut() {
+            list.waker = Some(waker.clone());
+        }
+    }
+
+    /// Whether enough has gathered that the shard should free it now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.waiting_bytes.load(Ordering::Acquire) >= WAKE_BYTES
+    }
+
+    fn put(&self, payload: Payload) {
+        let bytes = payload.bytes();
+        let payload = InTransit(ManuallyDrop::new(payload));
+        let waker = {
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(list) = list.as_mut() else { return };
+            list.payloads.push(payload);
+            let before = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+            if before + bytes >= WAKE_BYTES {
+                list.waker.take()
+            } else {
+                None
+            }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Whose a payload is.
+#[derive(Clone)]
+pub(crate) enum HomeRef {
+    /// A glommio shard's.
+    Shard(Arc<Home>),
+    /// Nobody's: frozen outside a glommio shard, so no ring ever sees it and no second `Rc` of
+    /// it is ever made.
+    Nobody,
+}
+
+impl HomeRef {
+    /// The home of the shard that runs here.
+    pub(crate) fn current() -> HomeRef {
+        crate::engine::glommio::current_home().map_or(HomeRef::Nobody, HomeRef::Shard)
+    }
+
+    /// Whether the owner may touch its `Rc` on this thread.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            HomeRef::Shard(home) => home.thread == thread::current().id(),
+            HomeRef::Nobody => true,
+        }
+    }
+
+    /// Frees the payload if this is its home, else sends it there.
+    pub(crate) fn give_back(&self, payload: Payload) {
+        match self {
+            HomeRef::Shard(home) if home.thread != thread::current().id() => home.put(payload),
+            HomeRef::Shard(_) | HomeRef::Nobody => drop(payload),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Waiting between tasks of one shard. Nothing here is Send, nothing here knows an engine.
+
+mod notify;
+mod semaphore;
+
+pub use notify::{Notified, Notify};
+pub use semaphore::{Permit, Semaphore};
