@@ -1,1 +1,66 @@
-//! Placeholder.
+//! Kafka's wire protocol: frames, the API table, requests decoded, answers encoded.
+//!
+//! Owns the bytes between a socket and a handler. Must not know what an API does, which topics
+//! exist or what an error code means: it carries `i16`s. No I/O, no clock, no state but that of
+//! [`frame::FrameReader`].
+//!
+//! The way of a request: [`frame::FrameReader`] cuts frames, [`RequestFrame::decode`] reads the
+//! header, [`Request::decode`] skims the body (so that nothing is allocated on a claim alone) and
+//! decodes it; a handler makes a [`Response`], and [`encode_response`] turns it into pieces for one
+//! vectored write.
+//!
+//! Invariants: decoding allocates at most [`skim::decoded_bytes_max`] of a body's length; record
+//! bytes are never copied, neither on the way in nor on the way out.
+
+#![deny(clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
+
+pub mod api;
+pub mod api_versions;
+pub mod error;
+pub mod fetch;
+pub mod frame;
+pub mod header;
+mod primitives;
+pub mod produce;
+pub mod request;
+pub mod response;
+pub mod skim;
+
+pub use api::ApiKey;
+pub use error::{Problem, WireError};
+pub use header::{RequestFrame, RequestHeader};
+pub use primitives::{NodeEndpoint, TopicRef};
+pub use request::Request;
+pub use response::{Encoded, Response, encode_response};
+
+pub use kafka_protocol::protocol::StrBytes;
+
+/// The messages of all APIs but Produce and Fetch, as kafka-protocol has them (their structs are
+/// non-exhaustive: build them from `default()` with `with_*`).
+pub mod messages {
+    pub use kafka_protocol::messages::{
+        AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse,
+        CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
+        CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest,
+        DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse,
+        DescribeConfigsRequest, DescribeConfigsResponse, DescribeLogDirsRequest,
+        DescribeLogDirsResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+        IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
+        InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+        MetadataResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    };
+    pub use kafka_protocol::messages::{
+        BrokerId, ProducerId, TopicName, TransactionalId, alter_configs_request,
+        alter_configs_response, create_partitions_request, create_partitions_response,
+        create_topics_request, create_topics_response, delete_records_request,
+        delete_records_response, delete_topics_request, delete_topics_response,
+        describe_cluster_request, describe_cluster_response, describe_configs_request,
+        describe_configs_response, describe_log_dirs_request, describe_log_dirs_response,
+        describe_topic_partitions_request, describe_topic_partitions_response,
+        incremental_alter_configs_request, incremental_alter_configs_response,
+        init_producer_id_request, init_producer_id_response, list_offsets_request,
+        list_offsets_response, metadata_request, metadata_response,
+        offset_for_leader_epoch_request, offset_for_leader_epoch_response,
+    };
+}

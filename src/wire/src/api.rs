@@ -1,0 +1,134 @@
+//! The API table: which APIs and versions are advertised and served, and which of them are
+//! flexible (compact lengths and tagged fields).
+//!
+//! A version is advertised when it works here, the codec encodes it, and a Kafka 4.3.0 broker
+//! advertises it by default. Nothing here knows what an API does.
+
+use crate::error::WireError;
+
+/// The versions `min..=max` of an API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// The lowest version.
+    pub min: i16,
+    /// The highest version.
+    pub max: i16,
+}
+
+impl Versions {
+    /// Whether `version` is one of these.
+    pub const fn contains(self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+
+    /// Each version, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = i16> {
+        self.min..=self.max
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Which API.
+    pub key: ApiKey,
+    /// What ApiVersions tells clients.
+    pub advertised: Versions,
+    /// What is decoded. Differs from `advertised` only for Produce: librdkafka takes a minimum
+    /// above 0 for a broken broker, so 0-2 are advertised, and refused as a 4.3.0 broker does.
+    pub served: Versions,
+    /// The first version whose messages have compact lengths and tagged fields.
+    pub flexible_from: i16,
+}
+
+macro_rules! api_table {
+    ($($name:ident = $key:literal: $min:literal-$max:literal served from $served:literal, flexible from $flexible:literal;)*) => {
+        /// The APIs that this broker serves, by Kafka's names.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $(
+                #[doc = concat!("API key ", stringify!($key), ".")]
+                $name = $key,
+            )*
+        }
+
+        impl ApiKey {
+            /// Every API of the table, by ascending key.
+            pub const ALL: &[ApiKey] = &[$(ApiKey::$name),*];
+
+            /// The API with this key, if it is served.
+            pub const fn from_key(key: i16) -> Option<ApiKey> {
+                match key {
+                    $($key => Some(ApiKey::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Kafka's name of the API.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ApiKey::$name => stringify!($name),)*
+                }
+            }
+
+            /// The API's row of the table.
+            pub const fn row(self) -> Api {
+                match self {
+                    $(ApiKey::$name => Api {
+                        key: self,
+                        advertised: Versions { min: $min, max: $max },
+                        served: Versions { min: $served, max: $max },
+                        flexible_from: $flexible,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+api_table! {
+    Produce = 0: 0-13 served from 3, flexible from 9;
+    Fetch = 1: 4-18 served from 4, flexible from 12;
+    ListOffsets = 2: 1-10 served from 1, flexible from 6;
+    Metadata = 3: 0-13 served from 0, flexible from 9;
+    ApiVersions = 18: 0-4 served from 0, flexible from 3;
+    CreateTopics = 19: 2-7 served from 2, flexible from 5;
+    DeleteTopics = 20: 1-6 served from 1, flexible from 4;
+    DeleteRecords = 21: 0-2 served from 0, flexible from 2;
+    InitProducerId = 22: 0-5 served from 0, flexible from 2;
+    OffsetForLeaderEpoch = 23: 2-4 served from 2, flexible from 4;
+    DescribeConfigs = 32: 1-4 served from 1, flexible from 4;
+    AlterConfigs = 33: 0-2 served from 0, flexible from 2;
+    DescribeLogDirs = 35: 1-4 served from 1, flexible from 2;
+    CreatePartitions = 37: 0-3 served from 0, flexible from 2;
+    IncrementalAlterConfigs = 44: 0-1 served from 0, flexible from 1;
+    DescribeCluster = 60: 0-2 served from 0, flexible from 0;
+    DescribeTopicPartitions = 75: 0-0 served from 0, flexible from 0;
+}
+
+impl ApiKey {
+    /// The key on the wire.
+    pub const fn key(self) -> i16 {
+        self as i16
+    }
+
+    /// Whether messages of this version have compact lengths and tagged fields.
+    pub const fn is_flexible(self, version: i16) -> bool {
+        version >= self.row().flexible_from
+    }
+
+    /// Whether the answer's header has tagged fields. ApiVersions never does: a client must be
+    /// able to read the answer before it knows which versions the broker has.
+    pub const fn response_header_is_flexible(self, version: i16) -> bool {
+        self.is_flexible(version) && !matches!(self, ApiKey::ApiVersions)
+    }
+}
+
+impl TryFrom<i16> for ApiKey {
+    type Error = WireError;
+
+    fn try_from(key: i16) -> Result<Self, WireError> {
+        ApiKey::from_key(key).ok_or(WireError::UnknownApi { api_key: key })
+    }
+}

@@ -1,0 +1,9 @@
+//! Produce, by decoders and encoders of our own: record bytes stay slices of the frame.
+
+mod request;
+mod response;
+
+pub use request::{ProducePartition, ProduceRequest, ProduceTopic};
+pub use response::{
+    CurrentLeader, ProducePartitionResponse, ProduceResponse, ProduceTopicResponse, RecordError,
+};
