@@ -132,3 +132,90 @@ impl TryFrom<i16> for ApiKey {
         ApiKey::from_key(key).ok_or(WireError::UnknownApi { api_key: key })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a running Kafka 4.3.0 broker advertises by default.
+    const KAFKA: &[(i16, i16, i16)] = &[
+        (0, 0, 13),
+        (1, 4, 18),
+        (2, 1, 11),
+        (3, 0, 13),
+        (18, 0, 4),
+        (19, 2, 7),
+        (20, 1, 6),
+        (21, 0, 2),
+        (22, 0, 5),
+        (23, 2, 4),
+        (32, 1, 4),
+        (33, 0, 2),
+        (35, 1, 5),
+        (37, 0, 3),
+        (44, 0, 1),
+        (60, 0, 2),
+        (75, 0, 0),
+    ];
+
+    #[test]
+    fn nothing_is_advertised_that_a_broker_does_not_advertise() {
+        assert_eq!(KAFKA.len(), ApiKey::ALL.len());
+        for (api, (key, min, max)) in ApiKey::ALL.iter().zip(KAFKA) {
+            let row = api.row();
+            assert_eq!(api.key(), *key);
+            assert_eq!(row.advertised.min, *min, "{api:?}");
+            assert!(row.advertised.max <= *max, "{api:?}");
+            assert_eq!(row.served.max, row.advertised.max, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn only_produce_is_advertised_below_what_is_served() {
+        for api in ApiKey::ALL {
+            let row = api.row();
+            let expected = if *api == ApiKey::Produce {
+                3
+            } else {
+                row.advertised.min
+            };
+            assert_eq!(row.served.min, expected, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn keys_and_apis_map_both_ways() {
+        for key in i16::MIN..=i16::MAX {
+            match ApiKey::try_from(key) {
+                Ok(api) => assert_eq!(api.key(), key),
+                Err(error) => assert_eq!(error, WireError::UnknownApi { api_key: key }),
+            }
+        }
+    }
+
+    #[test]
+    fn headers_are_as_the_codec_has_them() {
+        for api in ApiKey::ALL {
+            let codec = kafka_protocol::messages::ApiKey::try_from(api.key()).unwrap();
+            let served = api.row().served;
+            assert!(
+                codec.valid_versions().min <= served.min
+                    && served.max <= codec.valid_versions().max
+            );
+            for version in served.iter() {
+                let request = if api.is_flexible(version) { 2 } else { 1 };
+                let answer = i16::from(api.response_header_is_flexible(version));
+                assert_eq!(
+                    codec.request_header_version(version),
+                    request,
+                    "{api:?} {version}"
+                );
+                assert_eq!(
+                    codec.response_header_version(version),
+                    answer,
+                    "{api:?} {version}"
+                );
+            }
+        }
+    }
+}

@@ -79,9 +79,6 @@ pub enum Problem {
         /// Bytes that are left.
         remaining: usize,
     },
-    /// A length or count below -1, or -1 where the protocol knows no null.
-    #[error("length {0} is negative where the field cannot be null")]
-    NegativeLength(i64),
     /// Null where the protocol knows no null.
     #[error("null in a field that cannot be null")]
     UnexpectedNull,
@@ -98,26 +95,9 @@ pub enum Problem {
     /// A string longer than the 32,767 bytes that the protocol allows.
     #[error("a string of {0} bytes exceeds 32767")]
     StringTooLong(usize),
-    /// A string that is not UTF-8.
-    #[error("a string is not UTF-8")]
-    InvalidUtf8,
-    /// A variable-length integer of more than five bytes or 32 bits.
-    #[error("a variable-length integer exceeds 32 bits")]
+    /// A variable-length integer of more than five bytes.
+    #[error("a variable-length integer exceeds five bytes")]
     VarintTooLong,
-    /// A nullable structure's marker is neither 1 nor -1.
-    #[error("a structure's presence marker is {0}, neither 1 nor -1")]
-    BadPresence(i8),
-    /// A tagged field's value does not end where its size says.
-    #[error("a tagged field of {size} bytes holds a value of {used}")]
-    TaggedSizeMismatch {
-        /// The size as announced.
-        size: usize,
-        /// What its value takes.
-        used: usize,
-    },
-    /// Bytes follow the message.
-    #[error("{0} bytes follow the message")]
-    TrailingBytes(usize),
     /// The message would take far more memory than its bytes.
     #[error("would decode into more than {limit} bytes")]
     DecodedTooLarge {

@@ -4,6 +4,10 @@
 //! [`FrameReader::handle_read`], and takes what has become whole with [`FrameReader::poll`]. The
 //! reader announces a frame's size once, before it allocates for it, so that the caller may
 //! reserve that much of its memory first.
+//!
+//! A frame that fits what is read ahead is a slice of that buffer, which lives as long as one of
+//! its frames does. A larger one has an allocation of its own; what of it came with the read-ahead,
+//! at most [`READ_AHEAD_BYTES`], is moved there once.
 
 use bytes::{Bytes, BytesMut};
 
@@ -156,5 +160,124 @@ impl FrameReader {
             to.copy_from_slice(from);
         }
         self.buffer = buffer;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Gives `bytes` to the reader in pieces of at most `step`, and collects what it says.
+    fn feed(
+        reader: &mut FrameReader,
+        mut bytes: &[u8],
+        step: usize,
+    ) -> Result<Vec<Bytes>, WireError> {
+        let mut frames = Vec::new();
+        let mut announced = None;
+        loop {
+            match reader.poll()? {
+                Progress::Announced { frame_bytes } => {
+                    assert_eq!(announced.replace(frame_bytes), None, "announced twice");
+                }
+                Progress::Frame(frame) => {
+                    assert_eq!(announced.take(), Some(frame.len()), "not announced");
+                    frames.push(frame);
+                }
+                Progress::NeedBytes if bytes.is_empty() => return Ok(frames),
+                Progress::NeedBytes => {
+                    let space = reader.space();
+                    let count = step.min(space.len()).min(bytes.len());
+                    space[..count].copy_from_slice(&bytes[..count]);
+                    reader.handle_read(count);
+                    bytes = &bytes[count..];
+                }
+            }
+        }
+    }
+
+    fn framed(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (payload.len() as i32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn lengths_that_are_not_positive_or_exceed_the_limit_are_refused() {
+        for got in [0, -1, i32::MIN] {
+            let error = WireError::FrameLengthNotPositive { got };
+            assert_eq!(parse_length(got.to_be_bytes(), 100), Err(error.clone()));
+            assert_eq!(
+                feed(&mut FrameReader::new(100), &got.to_be_bytes(), 4),
+                Err(error)
+            );
+        }
+        assert_eq!(parse_length(100_i32.to_be_bytes(), 100), Ok(100));
+        let error = WireError::FrameTooLarge {
+            got: 101,
+            limit: 100,
+        };
+        assert_eq!(parse_length(101_i32.to_be_bytes(), 100), Err(error));
+        // What a TLS client says first.
+        assert!(parse_length([0x16, 3, 1, 2], 100 << 20).is_err());
+    }
+
+    #[test]
+    fn memory_for_a_large_frame_is_its_own_and_taken_after_the_announcement() {
+        let mut reader = FrameReader::new(10 << 20);
+        reader.space()[..4].copy_from_slice(&(1_i32 << 20).to_be_bytes());
+        reader.handle_read(4);
+        assert_eq!(
+            reader.poll(),
+            Ok(Progress::Announced {
+                frame_bytes: 1 << 20
+            })
+        );
+        assert!(reader.buffer_bytes() <= READ_AHEAD_BYTES);
+        assert_eq!(reader.poll(), Ok(Progress::NeedBytes));
+        assert_eq!(reader.space().len(), 1 << 20);
+        reader.handle_read(1 << 20);
+        assert!(matches!(reader.poll(), Ok(Progress::Frame(frame)) if frame.len() == 1 << 20));
+        assert_eq!(
+            reader.buffer_bytes(),
+            0,
+            "nothing holds the frame's memory but the frame"
+        );
+    }
+
+    #[test]
+    fn small_frames_of_one_read_are_cut_without_a_copy() {
+        let mut bytes = framed(b"one");
+        bytes.extend(framed(b"three"));
+        let mut reader = FrameReader::new(100);
+        let frames = feed(&mut reader, &bytes, usize::MAX).unwrap();
+        assert_eq!(frames, [&b"one"[..], b"three"]);
+        assert_eq!(
+            frames[1].as_ptr() as usize - frames[0].as_ptr() as usize,
+            3 + LENGTH_BYTES
+        );
+    }
+
+    #[test]
+    fn an_idle_reader_holds_no_more_than_its_read_ahead() {
+        let mut reader = FrameReader::new(1 << 20);
+        for payload in [1, 100, 5_000, READ_AHEAD_BYTES, 100_000, 7] {
+            feed(&mut reader, &framed(&vec![1; payload]), usize::MAX).unwrap();
+            assert!(reader.buffer_bytes() <= READ_AHEAD_BYTES);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in_however_they_are_split(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20_000), 0..8),
+            step in 1_usize..30_000,
+        ) {
+            let bytes: Vec<u8> = payloads.iter().flat_map(|payload| framed(payload)).collect();
+            let frames = feed(&mut FrameReader::new(20_000), &bytes, step).unwrap();
+            prop_assert_eq!(frames, payloads);
+        }
     }
 }

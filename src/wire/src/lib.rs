@@ -11,6 +11,9 @@
 //!
 //! Invariants: decoding allocates at most [`skim::decoded_bytes_max`] of a body's length; record
 //! bytes are never copied, neither on the way in nor on the way out.
+//!
+//! Where Kafka's own reader is lenient, so is this one (bytes after a message, negative lengths for
+//! null, invalid UTF-8): an answer, not a closed connection, is what a 4.3.0 broker gives.
 
 #![deny(clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
@@ -19,6 +22,7 @@ pub mod api;
 pub mod api_versions;
 pub mod error;
 pub mod fetch;
+mod fit;
 pub mod frame;
 pub mod header;
 mod primitives;
@@ -26,6 +30,9 @@ pub mod produce;
 pub mod request;
 pub mod response;
 pub mod skim;
+
+#[cfg(test)]
+mod testing;
 
 pub use api::ApiKey;
 pub use error::{Problem, WireError};

@@ -1,8 +1,12 @@
 //! The protocol's primitive types, read from untrusted bytes and written into our own.
 //!
+//! What Kafka's own reader lets pass, passes: any negative length is null, invalid UTF-8 is replaced
+//! by U+FFFD, a varint's bits beyond 32 are dropped, and bytes after the message are ignored.
 //! [`Reader`] is the only way in which this crate looks at untrusted bytes: each step is checked
 //! against what remains, and what the result will take in memory is counted against a limit before
 //! anything is allocated.
+
+use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
@@ -119,11 +123,6 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// What the result takes in memory so far.
-    pub(crate) fn decoded_bytes(&self) -> usize {
-        self.decoded_bytes
-    }
-
     /// The error that `problem` is at this place.
     pub(crate) fn error(&self, problem: Problem) -> WireError {
         problem.at(self.at())
@@ -187,17 +186,13 @@ impl<'a> Reader<'a> {
         Ok(Uuid::from_bytes(self.array()?))
     }
 
-    /// An unsigned varint of at most 32 bits in at most five bytes.
+    /// An unsigned varint of at most five bytes.
     pub(crate) fn varint(&mut self) -> Result<u32, WireError> {
         let start = self.at();
         let mut value: u32 = 0;
         for shift in [0, 7, 14, 21, 28] {
             let [byte] = self.array()?;
-            let bits = u32::from(byte & 0x7f);
-            if shift == 28 && bits > 0x0f {
-                break;
-            }
-            value |= bits << shift;
+            value |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
@@ -205,41 +200,49 @@ impl<'a> Reader<'a> {
         Err(Problem::VarintTooLong.at(start))
     }
 
-    /// A length or count as the form writes it; none for null.
+    /// A length or count; none for null, which any negative one is.
     fn length(
         &mut self,
-        fixed: impl FnOnce(&mut Self) -> Result<i64, WireError>,
+        fixed: impl FnOnce(&mut Self) -> Result<i32, WireError>,
         lengths: Lengths,
     ) -> Result<Option<usize>, WireError> {
-        let length = match lengths {
-            Lengths::Fixed => fixed(self)?,
-            Lengths::Compact => i64::from(self.varint()?) - 1,
-        };
-        match usize::try_from(length) {
-            Ok(length) => Ok(Some(length)),
-            Err(_) if length == -1 => Ok(None),
-            Err(_) => Err(self.error(Problem::NegativeLength(length))),
+        Ok(match lengths {
+            Lengths::Fixed => usize::try_from(fixed(self)?).ok(),
+            Lengths::Compact => (self.varint()? as usize).checked_sub(1),
+        })
+    }
+
+    /// A string's bytes, or null.
+    pub(crate) fn nullable_str_bytes(
+        &mut self,
+        lengths: Lengths,
+    ) -> Result<Option<&'a [u8]>, WireError> {
+        match self.length(|r| Ok(i32::from(r.i16()?)), lengths)? {
+            Some(length) if length > STRING_BYTES_MAX => {
+                Err(self.error(Problem::StringTooLong(length)))
+            }
+            Some(length) => self.take(length).map(Some),
+            None => Ok(None),
         }
     }
 
-    /// A string that may be null, as UTF-8.
-    pub(crate) fn nullable_str(&mut self, lengths: Lengths) -> Result<Option<&'a str>, WireError> {
-        let Some(length) = self.length(|r| Ok(i64::from(r.i16()?)), lengths)? else {
+    /// A string that may be null.
+    pub(crate) fn nullable_str(
+        &mut self,
+        lengths: Lengths,
+    ) -> Result<Option<Cow<'a, str>>, WireError> {
+        let Some(bytes) = self.nullable_str_bytes(lengths)? else {
             return Ok(None);
         };
-        if length > STRING_BYTES_MAX {
-            return Err(self.error(Problem::StringTooLong(length)));
+        let text = String::from_utf8_lossy(bytes);
+        if let Cow::Owned(text) = &text {
+            self.charge(text.len())?;
         }
-        let start = self.at();
-        let bytes = self.take(length)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Problem::InvalidUtf8.at(start)),
-        }
+        Ok(Some(text))
     }
 
     /// A string.
-    pub(crate) fn str(&mut self, lengths: Lengths) -> Result<&'a str, WireError> {
+    pub(crate) fn str(&mut self, lengths: Lengths) -> Result<Cow<'a, str>, WireError> {
         let start = self.at();
         self.nullable_str(lengths)?
             .ok_or(Problem::UnexpectedNull.at(start))
@@ -250,7 +253,7 @@ impl<'a> Reader<'a> {
         &mut self,
         lengths: Lengths,
     ) -> Result<Option<&'a [u8]>, WireError> {
-        match self.length(|r| Ok(i64::from(r.i32()?)), lengths)? {
+        match self.length(Self::i32, lengths)? {
             Some(length) => self.take(length).map(Some),
             None => Ok(None),
         }
@@ -264,7 +267,7 @@ impl<'a> Reader<'a> {
         least_bytes: usize,
         element_bytes: usize,
     ) -> Result<Option<usize>, WireError> {
-        let Some(count) = self.length(|r| Ok(i64::from(r.i32()?)), lengths)? else {
+        let Some(count) = self.length(Self::i32, lengths)? else {
             return Ok(None);
         };
         if count > self.rest.len() / least_bytes {
@@ -291,32 +294,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Tagged fields: `known` reads the value of a tag that it knows and says so; whatever it does
-    /// not know is stepped over.
+    /// not know is stepped over. As in Kafka, a known value ends where it ends, not where its size
+    /// says.
     pub(crate) fn tagged(
         &mut self,
         mut known: impl FnMut(&mut Self, u32) -> Result<bool, WireError>,
     ) -> Result<(), WireError> {
         let count = self.varint()?;
-        if count == 0 {
-            return Ok(());
-        }
         self.check_tagged_count(count)?;
         for _ in 0..count {
             let tag = self.varint()?;
             let size = self.varint()? as usize;
-            let start = self.at();
-            if size > self.rest.len() {
-                return Err(self.error(Problem::Truncated {
-                    needed: size,
-                    remaining: self.rest.len(),
-                }));
-            }
-            if known(self, tag)? {
-                let used = self.at() - start;
-                if used != size {
-                    return Err(Problem::TaggedSizeMismatch { size, used }.at(start));
-                }
-            } else {
+            if !known(self, tag)? {
                 self.take(size)?;
             }
         }
@@ -342,34 +331,20 @@ impl<'a> Reader<'a> {
             Lengths::Compact => self.tagged(|_, _| Ok(false)),
         }
     }
-
-    /// Refuses what follows the message.
-    pub(crate) fn finish(&self) -> Result<(), WireError> {
-        match self.rest.len() {
-            0 => Ok(()),
-            more => Err(self.error(Problem::TrailingBytes(more))),
-        }
-    }
 }
 
 /// A string of its own, so that the frame may go while the string stays.
-pub(crate) fn owned(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
+pub(crate) fn owned(text: Cow<'_, str>) -> StrBytes {
+    StrBytes::from_string(text.into_owned())
 }
 
 /// The string as a slice of the frame that it was read from.
-pub(crate) fn sliced(frame: &Bytes, text: &str) -> StrBytes {
-    StrBytes::from_utf8(frame.slice_ref(text.as_bytes())).expect("it was read as UTF-8")
-}
-
-/// Bytes that an unsigned varint takes.
-pub(crate) const fn varint_bytes(value: u32) -> usize {
-    match value {
-        0..=0x7f => 1,
-        0x80..=0x3fff => 2,
-        0x4000..=0x1f_ffff => 3,
-        0x20_0000..=0xfff_ffff => 4,
-        _ => 5,
+pub(crate) fn sliced(frame: &Bytes, text: Cow<'_, str>) -> StrBytes {
+    match text {
+        Cow::Borrowed(text) => {
+            StrBytes::from_utf8(frame.slice_ref(text.as_bytes())).expect("it was read as UTF-8")
+        }
+        Cow::Owned(text) => StrBytes::from_string(text),
     }
 }
 
@@ -445,7 +420,7 @@ pub(crate) fn topic<'a>(
     reader: &mut Reader<'a>,
     lengths: Lengths,
     by_id: bool,
-    name: impl FnOnce(&'a str) -> StrBytes,
+    name: impl FnOnce(Cow<'a, str>) -> StrBytes,
 ) -> Result<TopicRef, WireError> {
     if by_id {
         Ok(TopicRef::Id(reader.uuid()?))

@@ -77,8 +77,8 @@ impl Request {
 
 /// Skims, then lets kafka-protocol decode: it allocates what a count asks for, so that no body may
 /// reach it unskimmed.
-fn by_codec<T: Decodable>(header: &RequestHeader, mut body: Bytes) -> Result<T, WireError> {
-    skim::check(header.api, header.version, &body)?;
+fn by_codec<T: Decodable>(header: &RequestHeader, body: Bytes) -> Result<T, WireError> {
+    let mut body = skim::check(header.api, header.version, body)?;
     T::decode(&mut body, header.version).map_err(|error| WireError::Decode {
         api: header.api,
         version: header.version,

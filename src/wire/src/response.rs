@@ -7,6 +7,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::api::ApiKey;
 use crate::error::WireError;
 use crate::fetch::FetchResponse;
+use crate::fit;
 use crate::header::RequestHeader;
 use crate::messages as m;
 use crate::produce::ProduceResponse;
@@ -70,10 +71,11 @@ impl Response {
 
 /// Encodes the answer to the request of `header`, whose API it must be an answer of.
 ///
-/// An error means that the answer holds a field which the version cannot carry: a mistake of ours.
+/// What a version cannot carry is left out, as far as handlers set it without looking at the
+/// version; an error means that some other field does not fit: a mistake of ours.
 pub fn encode_response(header: &RequestHeader, response: Response) -> Result<Encoded, WireError> {
     assert_eq!(header.api, response.api(), "an answer to another API");
-    match response {
+    match fit::fit(header.version, response) {
         Response::Produce(response) => Ok(Encoded::one(response.encode(header))),
         Response::Fetch(response) => Ok(response.encode(header)),
         Response::ListOffsets(response) => by_codec(header, &response),

@@ -3,6 +3,9 @@
 mod request;
 mod response;
 
+#[cfg(test)]
+mod tests;
+
 pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
 pub use response::{
     AbortedTransaction, DivergingEpoch, FetchPartitionResponse, FetchResponse, FetchTopicResponse,

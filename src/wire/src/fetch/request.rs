@@ -156,7 +156,6 @@ impl FetchRequest {
         if version >= 12 {
             request.read_tagged(&mut reader, version, body)?;
         }
-        reader.finish()?;
         Ok(request)
     }
 

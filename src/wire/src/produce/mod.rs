@@ -3,6 +3,9 @@
 mod request;
 mod response;
 
+#[cfg(test)]
+mod tests;
+
 pub use request::{ProducePartition, ProduceRequest, ProduceTopic};
 pub use response::{
     CurrentLeader, ProducePartitionResponse, ProduceResponse, ProduceTopicResponse, RecordError,

@@ -62,12 +62,12 @@ impl ProduceRequest {
         let mut topics = Vec::with_capacity(count);
         for _ in 0..count {
             let topic = topic(&mut reader, lengths, by_id, owned)?;
+            reader.charge(topic.name().map_or(0, |name| name.len()))?;
             let partitions = partitions(&mut reader, lengths, tag_bytes, body)?;
             reader.skip_tagged(lengths)?;
             topics.push(ProduceTopic { topic, partitions });
         }
         reader.skip_tagged(lengths)?;
-        reader.finish()?;
         Ok(ProduceRequest {
             transactional_id,
             acks,

@@ -1,0 +1,52 @@
+//! Answers cut to what their version can carry.
+//!
+//! The codec refuses an answer with a field set that its version does not have. Handlers fill in
+//! what they know, whatever the version; what a version lacks is taken out here, in one place. The
+//! codec leaves out all other newer fields by itself.
+
+use crate::response::Response;
+
+/// "Not asked for", in the bit fields of authorized operations.
+const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+
+/// The answer without what `version` cannot carry.
+pub(crate) fn fit(version: i16, mut response: Response) -> Response {
+    match &mut response {
+        Response::ListOffsets(response) if version < 4 => {
+            for partition in response
+                .topics
+                .iter_mut()
+                .flat_map(|topic| &mut topic.partitions)
+            {
+                partition.leader_epoch = -1;
+            }
+        }
+        Response::Metadata(response) => {
+            if !(8..=10).contains(&version) {
+                response.cluster_authorized_operations = OPERATIONS_UNKNOWN;
+            }
+            if version < 8 {
+                for topic in &mut response.topics {
+                    topic.topic_authorized_operations = OPERATIONS_UNKNOWN;
+                }
+            }
+        }
+        Response::DescribeCluster(response) => {
+            if version < 1 {
+                response.endpoint_type = 1;
+            }
+            if version < 2 {
+                response
+                    .brokers
+                    .iter_mut()
+                    .for_each(|broker| broker.is_fenced = false);
+            }
+        }
+        Response::InitProducerId(response) if version < 6 => {
+            response.ongoing_txn_producer_id = (-1).into();
+            response.ongoing_txn_producer_epoch = -1;
+        }
+        _ => {}
+    }
+    response
+}
