@@ -5,6 +5,7 @@
 //! one of them stands does `main` begin on each.
 
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,75 @@ pub enum BootError {
     /// The simulated engine has no threads to start.
     #[error("the simulated engine is started by a simulation, not as a process")]
     SimEngine,
+    /// The kernel does not say which processors there are.
+    #[error("the processors that this process may use cannot be read: {0}")]
+    Cpus(#[source] io::Error),
+    /// A shard is to run on a processor that this process may not use.
+    #[error("this process may not use processor {cpu}, only {usable:?}")]
+    NoSuchCpu {
+        /// The one asked for.
+        cpu: usize,
+        /// Those it may use.
+        usable: Vec<usize>,
+    },
+    /// The kernel has no io_uring (ENOSYS), or a filter says so.
+    #[error("this kernel has no io_uring: Linux 5.8 or newer, built with it, is needed")]
+    NoIoUring,
+    /// io_uring is there, but not for this process (EPERM).
+    #[error(
+        "this process is not permitted to use io_uring: a seccomp filter (a container's default \
+         profile) or the sysctl kernel.io_uring_disabled forbids it"
+    )]
+    IoUringForbidden,
+    /// Setting up a ring fails for another reason.
+    #[error("setting up io_uring fails: {0}")]
+    IoUringFails(#[source] io::Error),
+    /// The kernel lacks operations that the engine uses.
+    #[error("Linux {release} is too old: 5.8 or newer is needed")]
+    KernelTooOld {
+        /// As `uname -r` says it.
+        release: String,
+    },
+    /// RLIMIT_MEMLOCK is too low and cannot be raised.
+    #[error(
+        "the limit of locked memory is {hard_bytes} bytes, and at least {needed_bytes} are \
+         needed: raise RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=, --ulimit memlock=)"
+    )]
+    LockedMemory {
+        /// The hard limit.
+        hard_bytes: u64,
+        /// The least that will do.
+        needed_bytes: u64,
+    },
+    /// A probe directory is missing, or no file can be made in it.
+    #[error("the directory {} cannot be used: {source}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file system has no direct I/O.
+    #[error(
+        "the file system of {} has no direct I/O (O_DIRECT), without which nothing written \
+         there is known to be on the disk",
+        dir.display()
+    )]
+    NoDirectIo {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] io::Error),
+    /// An executor could not be started.
+    #[error("the executor of {shard} could not be started: {message}")]
+    Executor {
+        /// Whose.
+        shard: ShardId,
+        /// What it said.
+        message: String,
+    },
 }
 
 /// A shard ended by a panic of its main future, or never came up.

@@ -146,7 +146,7 @@ impl SharedBuf {
     /// Away from the shard that froze the buffer.
     pub(crate) fn write_source(&self) -> Rc<DmaBuffer> {
         assert!(
-            self.inner.home.is_here(),
+            self.inner.home.is_this_shard(),
             "a buffer is written by the shard that froze it"
         );
         Rc::clone(self.inner.buffer.as_ref().expect("Some until dropped"))

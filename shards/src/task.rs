@@ -154,10 +154,7 @@ impl<F: Future> Future for CatchPanic<F> {
             Ok(Poll::Ready(output)) => Ok(output),
             Err(payload) => {
                 // What a panic left behind is dropped here, and a second panic with it.
-                let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
-                if let Err(second) = dropped {
-                    std::mem::forget(second);
-                }
+                drop_caught(this.name, slot);
                 Err(caught(this.name, payload))
             }
         };
@@ -166,8 +163,26 @@ impl<F: Future> Future for CatchPanic<F> {
     }
 }
 
+impl<F> Drop for CatchPanic<F> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is about to go and is not used after; `set` drops the pinned future in
+        // place.
+        let slot = unsafe { Pin::new_unchecked(&mut self.future) };
+        // A cancelled task's destructors may panic too.
+        drop_caught(self.name, slot);
+        self.finished.set(true);
+    }
+}
+
+/// Drops the future in its place; a panic of its destructors is logged and counted.
+fn drop_caught<F>(name: &'static str, mut slot: Pin<&mut Option<F>>) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| slot.set(None))) {
+        caught(name, payload);
+    }
+}
+
 /// Logs and counts a caught panic; passes on the end of a simulated process.
-fn caught(task: &'static str, payload: Box<dyn Any + Send>) -> TaskPanicked {
+pub(crate) fn caught(task: &'static str, payload: Box<dyn Any + Send>) -> TaskPanicked {
     if payload.is::<ProcessEnds>() {
         resume_unwind(payload);
     }

@@ -3,17 +3,18 @@
 //! Each glommio shard has a [`Home`]. What is dropped on another thread is put on its list and
 //! freed by the shard at its next I/O, or when it is woken because much has gathered.
 //!
-//! Invariants: a payload is taken apart only on its home's thread. When the shard has ended, what still
-//! comes back is leaked: nothing can say that the ring has let go of it.
+//! Invariants: a payload is taken apart only on its home's thread. When the shard has ended,
+//! what still comes back is leaked: nothing can say that the ring has let go of it.
 
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
-use std::thread::{self, ThreadId};
+use std::task::{Context, Poll, Waker};
 
 use glommio::io::{DmaBuffer, ReadResult};
+
+use crate::engine::glommio::here::ThreadMark;
 
 /// Bytes on the list that make it worth waking the shard to free them.
 const WAKE_BYTES: usize = 1 << 20;
@@ -44,7 +45,7 @@ unsafe impl Send for InTransit {}
 
 /// The list of one shard.
 pub(crate) struct Home {
-    thread: ThreadId,
+    thread: ThreadMark,
     /// Bytes on the list, so that the shard need not take the lock to see that there are none.
     waiting_bytes: AtomicUsize,
     /// None when the shard has ended. Bounded by what the shard has allocated.
@@ -61,7 +62,7 @@ impl Home {
     /// The home of the shard that runs on this thread.
     pub(crate) fn here() -> Arc<Home> {
         Arc::new(Home {
-            thread: thread::current().id(),
+            thread: ThreadMark::of_this_thread(),
             waiting_bytes: AtomicUsize::new(0),
             list: Mutex::new(Some(List::default())),
         })
@@ -69,7 +70,7 @@ impl Home {
 
     /// Frees what has come back. Cheap when nothing has.
     pub(crate) fn free(&self) {
-        assert_eq!(self.thread, thread::current().id(), "only at home");
+        assert!(self.thread.is_here(), "only at home");
         if self.waiting_bytes.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -90,17 +91,16 @@ impl Home {
         *list = None;
     }
 
-    /// Asks to be woken when much has gathered.
-    pub(crate) fn set_waker(&self, waker: &Waker) {
+    /// Ready when so much has gathered that the shard should free it now.
+    pub(crate) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = list.as_mut() {
-            list.waker = Some(waker.clone());
+        if self.waiting_bytes.load(Ordering::Acquire) >= WAKE_BYTES {
+            return Poll::Ready(());
         }
-    }
-
-    /// Whether enough has gathered that the shard should free it now.
-    pub(crate) fn is_due(&self) -> bool {
-        self.waiting_bytes.load(Ordering::Acquire) >= WAKE_BYTES
+        if let Some(list) = list.as_mut() {
+            list.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     fn put(&self, payload: Payload) {
@@ -139,10 +139,18 @@ impl HomeRef {
         crate::engine::glommio::current_home().map_or(HomeRef::Nobody, HomeRef::Shard)
     }
 
-    /// Whether the owner may touch its `Rc` on this thread.
+    /// Whether this is the shard whose ring may see the payload.
+    pub(crate) fn is_this_shard(&self) -> bool {
+        match self {
+            HomeRef::Shard(home) => home.thread.is_here(),
+            HomeRef::Nobody => false,
+        }
+    }
+
+    /// Whether the sole owner may take the payload apart on this thread.
     pub(crate) fn is_here(&self) -> bool {
         match self {
-            HomeRef::Shard(home) => home.thread == thread::current().id(),
+            HomeRef::Shard(home) => home.thread.is_here(),
             HomeRef::Nobody => true,
         }
     }
@@ -150,7 +158,7 @@ impl HomeRef {
     /// Frees the payload if this is its home, else sends it there.
     pub(crate) fn give_back(&self, payload: Payload) {
         match self {
-            HomeRef::Shard(home) if home.thread != thread::current().id() => home.put(payload),
+            HomeRef::Shard(home) if !home.thread.is_here() => home.put(payload),
             HomeRef::Shard(_) | HomeRef::Nobody => drop(payload),
         }
     }

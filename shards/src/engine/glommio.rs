@@ -1,86 +1,286 @@
 //! The engine of production: a glommio executor pinned to each shard's processor.
+//!
+//! Owns everything that names glommio, but for the buffers it writes from. Must not know what
+//! the shards are for.
+//!
+//! What glommio 0.9 asks of us, and where it is met:
+//! - a panic ends its executor: every spawn catches (facade), and so does the shard's thread;
+//! - `spawn_local` would run the task inside the call: tasks go through the queue instead;
+//! - its wakers may not be dropped on other threads while the task's handle goes away: tasks
+//!   get wakers of ours ([`wake`]);
+//! - at its end it neither drops its tasks nor waits for the kernel: [`Shard::end`] does;
+//! - it parks with work to do when its preempt timer is 1 ms or less: it stays at 100 ms.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::boot::{BootError, RunConfig, ShardPanicked};
+use glommio::TaskQueueHandle;
+use glommio::timer::Timer;
+
 use crate::buf::home::Home;
-use crate::context::ShardId;
 
+pub(crate) mod boot;
 pub(crate) mod dir;
 pub(crate) mod file;
+pub(crate) mod memlock;
 pub(crate) mod net;
+pub(crate) mod probe;
+pub(crate) mod wake;
+
+pub(crate) use boot::Running;
+
+use wake::{Hub, Tasks, WithWaker};
+
+/// The exit code of a process ended by `fatal` (EX_IOERR).
+pub(crate) const FATAL_EXIT_CODE: i32 = 74;
 
 /// A glommio shard's handle.
 #[derive(Clone)]
-pub(crate) struct Shard {}
+pub(crate) struct Shard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    tasks: Tasks,
+    home: Arc<Home>,
+    /// File operations whose future was dropped before the kernel was done. Their buffers
+    /// belong to the executor until it is.
+    abandoned: Cell<u64>,
+}
+
+/// What all instants count from. One for the process, so that shards may compare theirs.
+fn clock_base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now)
+}
 
 impl Shard {
+    /// For the thread that this is called on.
+    fn here() -> Shard {
+        clock_base();
+        Shard {
+            inner: Rc::new(Inner {
+                tasks: Tasks::new(Hub::here()),
+                home: Home::here(),
+                abandoned: Cell::new(0),
+            }),
+        }
+    }
+
+    /// The shard that this code runs on.
+    fn current() -> Shard {
+        match crate::context::with(|context| context.engine.clone()) {
+            super::EngineHandle::Glommio(shard) => shard,
+            super::EngineHandle::Sim(_) => unreachable!("dispatched to the wrong engine"),
+        }
+    }
+
     pub(crate) fn now_nanos(&self) -> u64 {
-        unimplemented!()
+        let nanos = clock_base().elapsed().as_nanos();
+        u64::try_from(nanos).expect("the process is younger than 584 years")
     }
+
     pub(crate) fn wall_clock_ms(&self) -> i64 {
-        unimplemented!()
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock set before 1970 reads as 1970.
+        since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
     }
+
     pub(crate) fn random_u64(&self) -> u64 {
-        unimplemented!()
+        let mut bytes = [0; 8];
+        let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+        // Up to 256 bytes come whole once the kernel has its entropy, which this waits for.
+        assert_eq!(got, Ok(bytes.len()), "the kernel gives random bytes");
+        u64::from_ne_bytes(bytes)
     }
-    pub(crate) fn sleep_until(&self, _at_nanos: u64) -> Sleep {
-        unimplemented!()
+
+    pub(crate) fn sleep_until(&self, at_nanos: u64) -> Sleep {
+        let left = at_nanos.saturating_sub(self.now_nanos());
+        Sleep {
+            timer: (left > 0).then(|| Timer::new(Duration::from_nanos(left))),
+        }
     }
+
     pub(crate) fn spawn<F: Future + 'static>(
         &self,
         _name: &'static str,
-        _future: F,
+        future: F,
     ) -> TaskHandle<F::Output> {
-        unimplemented!()
+        let future = WithWaker::new(&self.inner.tasks, future);
+        let task = glommio::spawn_local_into(future, TaskQueueHandle::default())
+            .expect("the default queue is always there");
+        TaskHandle { task: Some(task) }
     }
-    pub(crate) fn fatal(&self, _reason: &str) -> ! {
-        unimplemented!()
+
+    pub(crate) fn fatal(&self, reason: &str) -> ! {
+        if tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!(reason, "fatal: the process ends");
+        } else {
+            // Nobody listens to the log, and this must not go unsaid.
+            let line = format!("fatal: the process ends: {reason}\n");
+            drop(std::io::Write::write_all(
+                &mut std::io::stderr(),
+                line.as_bytes(),
+            ));
+        }
+        std::process::exit(FATAL_EXIT_CODE)
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.inner.home
+    }
+
+    /// Starts what runs beside the shard's own tasks.
+    fn begin(&self) -> TaskHandle<()> {
+        // Not a task of the table: it wakes the others, with a waker of glommio's own, which
+        // other threads may use as it never goes away before the table is empty.
+        let hub = glommio::spawn_local_into(self.inner.tasks.serve(), TaskQueueHandle::default())
+            .expect("the default queue is always there");
+        let home = Arc::clone(&self.inner.home);
+        self.spawn("home", async move {
+            loop {
+                std::future::poll_fn(|cx| home.poll_due(cx)).await;
+                home.free();
+            }
+        })
+        .detach();
+        TaskHandle { task: Some(hub) }
+    }
+
+    /// Drops every task's future, and gives the kernel time to let go of what they began.
+    async fn end(&self, hub: TaskHandle<()>) {
+        // Dropping a future may spawn another task; after this many rounds that is on purpose.
+        for _ in 0..64 {
+            if self.inner.tasks.cancel_all() == 0 {
+                break;
+            }
+            crate::task::yield_now().await;
+        }
+        self.inner.tasks.close();
+        drop(hub);
+        // Cancellations go to the kernel in the next round of the executor.
+        Timer::new(Duration::from_millis(1)).await;
+        self.inner.home.free();
+    }
+
+    /// Whether the executor may be dropped: the kernel holds none of its buffers.
+    fn kernel_is_done(&self) -> bool {
+        self.inner.abandoned.get() == 0
+    }
+
+    /// Watches over one file operation, see [`InFlight`].
+    fn in_flight(&self) -> InFlight {
+        InFlight {
+            shard: self.clone(),
+            landed: false,
+        }
+    }
+}
+
+/// Counts a file operation as abandoned unless it is said to have landed. A ring that is
+/// closed lets go of its buffers at some later time, which nothing tells us; so an executor
+/// with an abandoned operation is never dropped.
+struct InFlight {
+    shard: Shard,
+    landed: bool,
+}
+
+impl InFlight {
+    fn landed(mut self) {
+        self.landed = true;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.landed {
+            let abandoned = &self.shard.inner.abandoned;
+            abandoned.set(abandoned.get() + 1);
+        }
     }
 }
 
 /// The home of the shard on this thread, if it is one of ours.
 pub(crate) fn current_home() -> Option<Arc<Home>> {
-    None
-}
-
-pub(crate) struct Sleep {}
-
-impl Future for Sleep {
-    type Output = ();
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        unimplemented!()
+    match &crate::context::try_current()?.engine {
+        super::EngineHandle::Glommio(shard) => Some(Arc::clone(shard.home())),
+        super::EngineHandle::Sim(_) => None,
     }
 }
 
-pub(crate) struct TaskHandle<T>(std::marker::PhantomData<fn() -> T>);
+/// Which of our shards this thread is: ids are never used twice, unlike a thread's addresses.
+pub(crate) mod here {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Names a thread that a shard runs, or has run, on.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct ThreadMark(u64);
+
+    thread_local! {
+        static MARK: Cell<u64> = const { Cell::new(0) };
+    }
+
+    impl ThreadMark {
+        /// This thread's mark, made at the first call on it.
+        pub(crate) fn of_this_thread() -> ThreadMark {
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            MARK.with(|mark| {
+                if mark.get() == 0 {
+                    mark.set(NEXT.fetch_add(1, Ordering::Relaxed));
+                }
+                ThreadMark(mark.get())
+            })
+        }
+
+        /// Whether the caller runs on the marked thread.
+        pub(crate) fn is_here(self) -> bool {
+            MARK.try_with(|mark| mark.get() == self.0).unwrap_or(false)
+        }
+    }
+}
+
+pub(crate) struct Sleep {
+    /// None: nothing to wait for.
+    timer: Option<Timer>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Some(timer) = &mut this.timer {
+            ready!(Pin::new(timer).poll(cx));
+            this.timer = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+pub(crate) struct TaskHandle<T> {
+    /// None only while it is taken apart.
+    task: Option<glommio::Task<T>>,
+}
 
 impl<T> TaskHandle<T> {
-    pub(crate) fn detach(self) {}
+    pub(crate) fn detach(mut self) {
+        if let Some(task) = self.task.take() {
+            drop(task.detach());
+        }
+    }
 }
 
 impl<T> Future for TaskHandle<T> {
     type Output = T;
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<T> {
-        unimplemented!()
-    }
-}
 
-#[derive(Debug)]
-pub(crate) struct Running {}
-
-impl Running {
-    pub(crate) fn start<F, Fut>(_cfg: &RunConfig, _main: F) -> Result<Running, BootError>
-    where
-        F: Fn(ShardId) -> Fut + Send + Sync + Clone + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        unimplemented!()
-    }
-    pub(crate) fn join(self) -> Result<(), ShardPanicked> {
-        unimplemented!()
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let task = self.get_mut().task.as_mut().expect("there until detached");
+        Pin::new(task).poll(cx)
     }
 }

@@ -1,59 +1,239 @@
-//! The glommio engine: sockets.
+//! TCP sockets by glommio, with vectored writes of our own.
+//!
+//! Reads and waits for readiness are glommio's; data is sent by `sendmsg` on the descriptor,
+//! which glommio lacks. Invariant: the `RefCell` around its stream is borrowed within one poll
+//! only, so that a read and a write may be in progress at once (it keeps a source for each).
 
-use std::io;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::io::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
+    sockopt,
+};
 
-pub(crate) struct Listener {}
+/// Connections that wait to be accepted; the kernel refuses more (and caps this at
+/// net.core.somaxconn).
+const BACKLOG: i32 = 1024;
+
+/// Slices that one `sendmsg` takes (UIO_MAXIOV).
+const SLICES_MAX: usize = 1024;
+
+/// Slices that are gathered on the stack; more are gathered in a vector.
+const SLICES_ON_STACK: usize = 32;
+
+/// What is sent by the call that waits for room: small, as it is outside the vectored path.
+const WAITING_PIECE_BYTES: usize = 4096;
+
+pub(crate) struct Listener {
+    listener: TcpListener,
+    local: SocketAddr,
+}
 
 impl Listener {
-    pub(crate) fn bind(_addr: SocketAddr) -> io::Result<Listener> {
-        unimplemented!()
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Listener> {
+        // Not by glommio, which sets SO_REUSEPORT: a second process on the same port would
+        // take half of the connections instead of being told.
+        let family = match addr {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = rustix::net::socket_with(
+            family,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::TCP),
+        )?;
+        // A restart must not wait for the old connections' TIME_WAIT.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &addr)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+        // SAFETY: the descriptor is a listening TCP socket, and ours alone until it is given
+        // away here.
+        let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        Ok(Listener { listener, local })
     }
+
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        unimplemented!()
+        Ok(self.local)
     }
+
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
-        unimplemented!()
+        let accepted = self.listener.shared_accept().await?;
+        // It neither closes what is dropped nor gives its descriptor away; bound it does both.
+        let bound = accepted.bind_to_executor();
+        // SAFETY: `bound` holds the descriptor open until the end of this function.
+        let fd = unsafe { BorrowedFd::borrow_raw(bound.as_raw_fd()) };
+        let socket = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+        Ok(Accepted { socket })
     }
 }
 
-pub(crate) struct Accepted {}
+pub(crate) struct Accepted {
+    socket: OwnedFd,
+}
 
 impl Accepted {
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        unimplemented!()
+        peer_addr(self.socket.as_fd())
     }
+
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
-        unimplemented!()
+        sockopt::set_tcp_nodelay(&self.socket, true)?;
+        // SAFETY: the descriptor is a connected TCP socket, and ours alone until it is given
+        // away here.
+        let stream = unsafe { TcpStream::from_raw_fd(self.socket.into_raw_fd()) };
+        Ok(Stream::new(stream))
     }
 }
 
-pub(crate) struct Stream {}
+pub(crate) struct Stream {
+    stream: RefCell<TcpStream>,
+}
 
 impl Stream {
-    pub(crate) async fn connect(_addr: SocketAddr) -> io::Result<Stream> {
-        unimplemented!()
+    fn new(stream: TcpStream) -> Stream {
+        Stream {
+            stream: RefCell::new(stream),
+        }
     }
+
+    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Stream> {
+        let stream = Stream::new(TcpStream::connect(addr).await?);
+        stream.with_fd(|fd| sockopt::set_tcp_nodelay(fd, true))?;
+        Ok(stream)
+    }
+
+    fn with_fd<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> R) -> R {
+        let stream = self.stream.borrow();
+        // SAFETY: the stream, borrowed here, holds the descriptor open while `f` runs.
+        let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        f(fd)
+    }
+
     pub(crate) fn poll_read(
         &self,
-        _cx: &mut Context<'_>,
-        _buf: &mut [u8],
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        unimplemented!()
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
     }
-    pub(crate) async fn write_vectored_all(&self, _bufs: &[Bytes]) -> io::Result<()> {
-        unimplemented!()
+
+    pub(crate) async fn write_vectored_all(&self, bufs: &[Bytes]) -> io::Result<()> {
+        let mut left = Unsent::new(bufs);
+        while let Some(piece) = left.first() {
+            match self.with_fd(|fd| left.send(fd)) {
+                Ok(sent) => left.advance(sent),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let piece = &piece[..piece.len().min(WAITING_PIECE_BYTES)];
+                    let sent = poll_fn(|cx| {
+                        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, piece)
+                    })
+                    .await?;
+                    left.advance(sent);
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
+
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        unimplemented!()
+        self.with_fd(|fd| peer_addr(fd))
     }
+
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        unimplemented!()
+        self.with_fd(|fd| Ok(SocketAddr::try_from(rustix::net::getsockname(fd)?)?))
     }
+
     pub(crate) fn shutdown(&self) -> io::Result<()> {
-        unimplemented!()
+        self.with_fd(|fd| Ok(rustix::net::shutdown(fd, Shutdown::Both)?))
     }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // A poll in the ring still holds the socket when the descriptor is closed; the peer
+        // need not wait for it. Fails when the peer was first.
+        drop(self.shutdown());
+    }
+}
+
+fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    // None is a socket without a name, which TCP does not have.
+    let addr = rustix::net::getpeername(fd)?.ok_or(io::ErrorKind::NotConnected)?;
+    Ok(SocketAddr::try_from(addr)?)
+}
+
+/// What of a list of buffers is still to be sent. Never begins with an empty slice.
+struct Unsent<'a> {
+    bufs: &'a [Bytes],
+    /// Bytes of the first buffer that have been sent.
+    sent: usize,
+}
+
+impl<'a> Unsent<'a> {
+    fn new(bufs: &'a [Bytes]) -> Unsent<'a> {
+        let mut unsent = Unsent { bufs, sent: 0 };
+        unsent.advance(0);
+        unsent
+    }
+
+    /// What is left of the first buffer, None when all has been sent.
+    fn first(&self) -> Option<&'a [u8]> {
+        self.bufs.first().map(|buf| &buf[self.sent..])
+    }
+
+    /// Takes off `count` bytes, and empty buffers behind them.
+    fn advance(&mut self, mut count: usize) {
+        while let Some((first, rest)) = self.bufs.split_first() {
+            let left = first.len() - self.sent;
+            if count < left {
+                self.sent += count;
+                return;
+            }
+            count -= left;
+            self.bufs = rest;
+            self.sent = 0;
+        }
+        assert_eq!(count, 0, "more was sent than there was");
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>) -> rustix::io::Result<usize> {
+        let count = self.bufs.len().min(SLICES_MAX);
+        if count <= SLICES_ON_STACK {
+            let mut slices = [IoSlice::new(&[]); SLICES_ON_STACK];
+            for (slice, bytes) in slices.iter_mut().zip(self.slices()) {
+                *slice = IoSlice::new(bytes);
+            }
+            send(fd, &slices[..count])
+        } else {
+            let slices: Vec<_> = self.slices().take(count).map(IoSlice::new).collect();
+            send(fd, &slices)
+        }
+    }
+
+    fn slices(&self) -> impl Iterator<Item = &'a [u8]> {
+        let rest = self.bufs.iter().skip(1);
+        self.first().into_iter().chain(rest.map(|buf| &buf[..]))
+    }
+}
+
+fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
 }

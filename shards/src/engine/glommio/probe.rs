@@ -1,0 +1,136 @@
+//! What can be refused before any executor starts: the kernel, and the directories.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::io_uring::{io_uring_params, io_uring_setup};
+
+use crate::boot::BootError;
+use crate::buf::BLOCK_BYTES;
+
+/// The file that each executor opens first in each directory, so that glommio's probe of
+/// polled I/O reads a block: with an empty file it would believe in it, and later operations
+/// would fail with EOPNOTSUPP.
+pub(crate) const PROBE_FILE: &str = ".probe";
+
+/// glommio's own minimum.
+const KERNEL_MIN: (u32, u32) = (5, 8);
+
+/// Whether this process may have rings.
+pub(crate) fn kernel() -> Result<(), BootError> {
+    let mut params = io_uring_params::default();
+    // SAFETY: `params` is valid and zeroed but for what the call sets; no memory is mapped.
+    let ring = unsafe { io_uring_setup(8, &mut params) };
+    match ring {
+        Ok(ring) => drop::<OwnedFd>(ring),
+        Err(Errno::NOSYS) => return Err(BootError::NoIoUring),
+        Err(Errno::PERM | Errno::ACCESS) => return Err(BootError::IoUringForbidden),
+        Err(errno) => return Err(BootError::IoUringFails(errno.into())),
+    }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    kernel_release(release.trim())
+}
+
+/// glommio ends the process when it meets a kernel that is too old; we say so instead. A
+/// release that cannot be read is let through.
+fn kernel_release(release: &str) -> Result<(), BootError> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map_while(|number| number.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    match version {
+        Some(version) if version < KERNEL_MIN => Err(BootError::KernelTooOld {
+            release: release.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether files in `dir` can be opened for direct I/O. Leaves nothing behind.
+pub(crate) fn direct_io(dir: &Path) -> Result<(), BootError> {
+    let fails = |source: io::Error| BootError::Directory {
+        dir: dir.to_owned(),
+        source,
+    };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT;
+    let unnamed = rustix::fs::open(dir, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR);
+    match unnamed {
+        Ok(file) => {
+            drop(file);
+            Ok(())
+        }
+        Err(Errno::INVAL) => Err(no_direct_io(dir)),
+        // No unnamed files here (FUSE, NFS): one with a name, then.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => named_direct_io(dir).map_err(fails)?,
+        Err(errno) => Err(fails(errno.into())),
+    }
+}
+
+fn named_direct_io(dir: &Path) -> io::Result<Result<(), BootError>> {
+    let path = dir.join(format!("{PROBE_FILE}-{}", std::process::id()));
+    let plain = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
+    drop(plain);
+    let direct = rustix::fs::open(
+        &path,
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT,
+        Mode::empty(),
+    );
+    fs::remove_file(&path)?;
+    match direct {
+        Ok(_) => Ok(Ok(())),
+        Err(Errno::INVAL) => Ok(Err(no_direct_io(dir))),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn no_direct_io(dir: &Path) -> BootError {
+    BootError::NoDirectIo {
+        dir: dir.to_owned(),
+    }
+}
+
+/// Sees to it that the probe file is there, and says where.
+pub(crate) fn keep_probe_file(dir: &Path) -> Result<PathBuf, BootError> {
+    let path = dir.join(PROBE_FILE);
+    let long_enough = fs::metadata(&path).is_ok_and(|meta| meta.len() >= BLOCK_BYTES as u64);
+    if !long_enough {
+        write_block(&path).map_err(|source| BootError::Directory {
+            dir: dir.to_owned(),
+            source,
+        })?;
+    }
+    Ok(path)
+}
+
+fn write_block(path: &Path) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(path)?;
+    io::Write::write_all(&mut file, &[0; BLOCK_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_refused_by_name_and_new_ones_are_not() {
+        let said = kernel_release("5.4.0-42-generic").unwrap_err().to_string();
+        assert!(said.contains("5.4.0-42-generic"), "{said}");
+        assert!(kernel_release("4.19.1").is_err());
+        for release in ["5.8.0", "5.10.0-rc1+", "6.1", "10.0.0", "", "weird"] {
+            assert!(kernel_release(release).is_ok(), "{release}");
+        }
+    }
+}
