@@ -1,3 +1,32 @@
 //! The simulator: many shards on one thread, on virtual time, from one seed.
+//!
+//! A [`Simulation`] is one machine with its disk and its network. Processes are booted on it, one
+//! after the other or side by side, and killed, or the power is cut; the disk persists. Client
+//! tasks run outside any process. Nothing happens but by its seed: the same seed and the same test
+//! give the same [`Simulation::trace_hash`].
+//!
+//! Owns virtual time, the model disk and the model network. It must not know what runs on it.
 
+mod client;
+mod control;
+mod disk;
 pub(crate) mod engine;
+mod executor;
+mod faults;
+mod io;
+mod net;
+mod rng;
+mod simulation;
+mod trace;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::client::ClientTask;
+pub use self::disk::IoKind;
+pub use self::faults::{EIO, ENOSPC, Faults, Matching};
+pub use self::io::{CutKind, CutMoment, IoCounts};
+pub use self::net::{Network, Party};
+pub use self::simulation::{Process, Simulation, Step, StepKind};
+pub use self::world::Ending;
