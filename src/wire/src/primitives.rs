@@ -355,7 +355,7 @@ pub(crate) trait Write {
     fn put_null_array(&mut self, lengths: Lengths);
     fn put_str(&mut self, lengths: Lengths, text: &str);
     fn put_nullable_str(&mut self, lengths: Lengths, text: Option<&str>);
-    fn put_topic(&mut self, lengths: Lengths, topic: &TopicRef);
+    fn put_topic(&mut self, lengths: Lengths, by_id: bool, topic: &TopicRef);
     fn put_no_tags(&mut self, lengths: Lengths);
 }
 
@@ -401,7 +401,12 @@ impl Write for BytesMut {
         }
     }
 
-    fn put_topic(&mut self, lengths: Lengths, topic: &TopicRef) {
+    fn put_topic(&mut self, lengths: Lengths, by_id: bool, topic: &TopicRef) {
+        assert_eq!(
+            topic.id().is_some(),
+            by_id,
+            "a topic is named as the request named it"
+        );
         match topic {
             TopicRef::Name(name) => self.put_str(lengths, name),
             TopicRef::Id(id) => self.put_slice(id.as_bytes()),

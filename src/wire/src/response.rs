@@ -77,7 +77,7 @@ pub fn encode_response(header: &RequestHeader, response: Response) -> Result<Enc
     assert_eq!(header.api, response.api(), "an answer to another API");
     match fit::fit(header.version, response) {
         Response::Produce(response) => Ok(Encoded::one(response.encode(header))),
-        Response::Fetch(response) => Ok(response.encode(header)),
+        Response::Fetch(response) => response.encode(header),
         Response::ListOffsets(response) => by_codec(header, &response),
         Response::Metadata(response) => by_codec(header, &response),
         Response::ApiVersions(response) => by_codec(header, &response),
@@ -133,6 +133,129 @@ impl Encoded {
         Encoded {
             pieces: smallvec![buffer.freeze()],
             total_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::protocol::Decodable;
+
+    use super::*;
+    use crate::testing::{header, rows};
+
+    /// An empty answer of each API.
+    fn empty(api: ApiKey) -> Response {
+        match api {
+            ApiKey::Produce => Response::Produce(Default::default()),
+            ApiKey::Fetch => Response::Fetch(Default::default()),
+            ApiKey::ListOffsets => Response::ListOffsets(Default::default()),
+            ApiKey::Metadata => Response::Metadata(Default::default()),
+            ApiKey::ApiVersions => Response::ApiVersions(Default::default()),
+            ApiKey::CreateTopics => Response::CreateTopics(Default::default()),
+            ApiKey::DeleteTopics => Response::DeleteTopics(Default::default()),
+            ApiKey::DeleteRecords => Response::DeleteRecords(Default::default()),
+            ApiKey::InitProducerId => Response::InitProducerId(Default::default()),
+            ApiKey::OffsetForLeaderEpoch => Response::OffsetForLeaderEpoch(Default::default()),
+            ApiKey::DescribeConfigs => Response::DescribeConfigs(Default::default()),
+            ApiKey::AlterConfigs => Response::AlterConfigs(Default::default()),
+            ApiKey::DescribeLogDirs => Response::DescribeLogDirs(Default::default()),
+            ApiKey::CreatePartitions => Response::CreatePartitions(Default::default()),
+            ApiKey::IncrementalAlterConfigs => {
+                Response::IncrementalAlterConfigs(Default::default())
+            }
+            ApiKey::DescribeCluster => Response::DescribeCluster(Default::default()),
+            ApiKey::DescribeTopicPartitions => {
+                Response::DescribeTopicPartitions(Default::default())
+            }
+        }
+    }
+
+    fn encoded_body(api: ApiKey, version: i16, response: Response) -> Bytes {
+        let encoded = encode_response(&header(api, version), response).unwrap();
+        let bytes = Bytes::from(encoded.pieces.concat());
+        assert_eq!(encoded.total_bytes, bytes.len());
+        assert_eq!(bytes[..4], (bytes.len() as u32 - 4).to_be_bytes());
+        assert_eq!(bytes[4..8], [0, 0, 0, 7]);
+        let tags = usize::from(api.response_header_is_flexible(version));
+        assert!(bytes[8..8 + tags].iter().all(|byte| *byte == 0));
+        bytes.slice(8 + tags..)
+    }
+
+    #[test]
+    fn each_api_and_version_can_be_answered() {
+        for (api, version) in rows() {
+            assert_eq!(empty(api).api(), api);
+            assert!(!encoded_body(api, version, empty(api)).is_empty());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "an answer to another API")]
+    fn an_answer_to_another_api_is_a_mistake() {
+        let _ = encode_response(&header(ApiKey::Fetch, 4), empty(ApiKey::Produce));
+    }
+
+    #[test]
+    fn handlers_need_not_know_which_version_has_which_field() {
+        let partition = m::list_offsets_response::ListOffsetsPartitionResponse::default()
+            .with_offset(5)
+            .with_leader_epoch(3);
+        let topic = m::list_offsets_response::ListOffsetsTopicResponse::default()
+            .with_partitions(vec![partition]);
+        let list_offsets = m::ListOffsetsResponse::default().with_topics(vec![topic]);
+        for version in ApiKey::ListOffsets.row().served.iter() {
+            let response = Response::ListOffsets(list_offsets.clone());
+            let mut body = encoded_body(ApiKey::ListOffsets, version, response);
+            let decoded = m::ListOffsetsResponse::decode(&mut body, version).unwrap();
+            let expected = if version < 4 { -1 } else { 3 };
+            assert_eq!(decoded.topics[0].partitions[0].leader_epoch, expected);
+        }
+
+        let topic = m::metadata_response::MetadataResponseTopic::default()
+            .with_name(Some(m::TopicName(
+                kafka_protocol::protocol::StrBytes::from_static_str("t"),
+            )))
+            .with_topic_id(uuid::Uuid::from_u128(1))
+            .with_topic_authorized_operations(8);
+        let metadata = m::MetadataResponse::default()
+            .with_topics(vec![topic])
+            .with_throttle_time_ms(1)
+            .with_cluster_id(Some(kafka_protocol::protocol::StrBytes::from_static_str(
+                "c",
+            )))
+            .with_cluster_authorized_operations(8);
+        for version in ApiKey::Metadata.row().served.iter() {
+            let mut body = encoded_body(
+                ApiKey::Metadata,
+                version,
+                Response::Metadata(metadata.clone()),
+            );
+            let decoded = m::MetadataResponse::decode(&mut body, version).unwrap();
+            assert_eq!(
+                decoded.cluster_authorized_operations == 8,
+                (8..=10).contains(&version)
+            );
+            assert_eq!(
+                decoded.topics[0].topic_authorized_operations == 8,
+                version >= 8
+            );
+        }
+
+        let broker =
+            m::describe_cluster_response::DescribeClusterBroker::default().with_is_fenced(true);
+        let cluster = m::DescribeClusterResponse::default()
+            .with_brokers(vec![broker])
+            .with_endpoint_type(2);
+        for version in ApiKey::DescribeCluster.row().served.iter() {
+            let mut body = encoded_body(
+                ApiKey::DescribeCluster,
+                version,
+                Response::DescribeCluster(cluster.clone()),
+            );
+            let decoded = m::DescribeClusterResponse::decode(&mut body, version).unwrap();
+            assert_eq!(decoded.endpoint_type, if version >= 1 { 2 } else { 1 });
+            assert_eq!(decoded.brokers[0].is_fenced, version >= 2);
         }
     }
 }

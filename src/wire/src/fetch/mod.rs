@@ -9,4 +9,5 @@ mod tests;
 pub use request::{FetchPartition, FetchRequest, FetchTopic, ForgottenTopic};
 pub use response::{
     AbortedTransaction, DivergingEpoch, FetchPartitionResponse, FetchResponse, FetchTopicResponse,
+    RECORD_BYTES_MAX,
 };

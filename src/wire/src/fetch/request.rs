@@ -71,6 +71,9 @@ pub struct ForgottenTopic {
     pub partitions: Vec<i32>,
 }
 
+/// The first version that names topics by their ids.
+pub(super) const TOPIC_IDS_FROM: i16 = 13;
+
 /// The parts of the layout that depend on the version.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
@@ -86,7 +89,7 @@ impl Layout {
         Layout {
             version,
             lengths: Lengths::of(flexible),
-            by_id: version >= 13,
+            by_id: version >= TOPIC_IDS_FROM,
             tag_bytes: usize::from(flexible),
         }
     }

@@ -3,6 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::request::TOPIC_IDS_FROM;
+use crate::error::WireError;
 use crate::header::RequestHeader;
 use crate::primitives::{
     Lengths, NodeEndpoint, TopicRef, Write, put_current_leader, put_node_endpoints,
@@ -47,7 +49,9 @@ pub struct FetchPartitionResponse {
     pub last_stable_offset: i64,
     /// The log start offset (from version 5 on), -1 if unknown.
     pub log_start_offset: i64,
-    /// The transactions that a read_committed consumer is to drop; none is null.
+    /// The transactions that a read_committed consumer is to drop; `None` is null. A 4.3.0 broker
+    /// says null under read_uncommitted and when a read fails, and an empty list under
+    /// read_committed and for a topic that it does not have.
     pub aborted: Option<Vec<AbortedTransaction>>,
     /// Where to read instead (from version 11 on), -1 for here.
     pub preferred_read_replica: i32,
@@ -95,14 +99,19 @@ pub struct DivergingEpoch {
     pub end_offset: i64,
 }
 
+/// What one answer can hold of records: a length on the wire has 31 bits, and this leaves room for
+/// the rest. More is an error; the broker's own limits are far below.
+pub const RECORD_BYTES_MAX: usize = 1 << 30;
+
 /// Room that a partition's fixed fields and tags take at most.
 const PARTITION_BYTES: usize = 112;
 
 impl FetchResponse {
     /// Length, header and body, in pieces. All that is not records is written into one buffer,
     /// which is cut where records come between.
-    pub(crate) fn encode(self, header: &RequestHeader) -> Encoded {
+    pub(crate) fn encode(self, header: &RequestHeader) -> Result<Encoded, WireError> {
         let version = header.version;
+        self.check_record_bytes(header)?;
         let lengths = Lengths::of(version >= 12);
         let mut out = Pieces::new(&self);
         header.begin_answer(&mut out.buffer);
@@ -113,7 +122,8 @@ impl FetchResponse {
         }
         out.buffer.put_count(lengths, self.topics.len());
         for topic in self.topics {
-            out.buffer.put_topic(lengths, &topic.topic);
+            out.buffer
+                .put_topic(lengths, version >= TOPIC_IDS_FROM, &topic.topic);
             out.buffer.put_count(lengths, topic.partitions.len());
             for partition in topic.partitions {
                 partition.put(&mut out, version, lengths);
@@ -126,7 +136,20 @@ impl FetchResponse {
         } else {
             out.buffer.put_no_tags(lengths);
         }
-        out.finish()
+        Ok(out.finish())
+    }
+
+    fn check_record_bytes(&self, header: &RequestHeader) -> Result<(), WireError> {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let record_bytes: usize = partitions.flat_map(|p| &p.records).map(Bytes::len).sum();
+        if record_bytes <= RECORD_BYTES_MAX {
+            return Ok(());
+        }
+        Err(WireError::Encode {
+            api: header.api,
+            version: header.version,
+            reason: format!("{record_bytes} bytes of records exceed {RECORD_BYTES_MAX}"),
+        })
     }
 
     /// About what all but the records take: only a hint.

@@ -292,6 +292,25 @@ fn encoding_allocates_for_all_but_the_records() {
 }
 
 #[test]
+fn more_records_than_a_length_can_say_are_an_error() {
+    let mut response = response(17, 1, 1, 0);
+    let slice = Bytes::from(vec![0; 1 << 20]);
+    response.topics[0].partitions[0].records = vec![slice.clone(); RECORD_BYTES_MAX >> 20];
+    assert_eq!(
+        encode(17, response.clone()).total_bytes >> 20,
+        RECORD_BYTES_MAX >> 20
+    );
+    response.topics[0].partitions[0].records.push(slice);
+    assert!(encode_response(&header(ApiKey::Fetch, 17), Response::Fetch(response)).is_err());
+}
+
+#[test]
+#[should_panic(expected = "a topic is named as the request named it")]
+fn a_topic_by_name_in_a_version_of_ids_is_a_mistake() {
+    encode(13, response(12, 1, 1, 0));
+}
+
+#[test]
 fn a_count_of_partitions_that_cannot_fit_is_refused() {
     for version in versions() {
         let mut body = BytesMut::new();

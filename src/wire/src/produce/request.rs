@@ -40,7 +40,7 @@ pub struct ProducePartition {
 }
 
 /// The first version that names topics by their ids.
-const TOPIC_IDS_FROM: i16 = 13;
+pub(super) const TOPIC_IDS_FROM: i16 = 13;
 
 impl ProduceRequest {
     /// Decodes a body of a version that is served.

@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::protocol::StrBytes;
 
+use super::request::TOPIC_IDS_FROM;
 use crate::header::RequestHeader;
 use crate::primitives::{
     Lengths, NodeEndpoint, TopicRef, Write, put_current_leader, put_node_endpoints,
@@ -95,7 +96,7 @@ impl ProduceResponse {
         let lengths = Lengths::of(version >= 9);
         buffer.put_count(lengths, self.topics.len());
         for topic in &self.topics {
-            buffer.put_topic(lengths, &topic.topic);
+            buffer.put_topic(lengths, version >= TOPIC_IDS_FROM, &topic.topic);
             buffer.put_count(lengths, topic.partitions.len());
             for partition in &topic.partitions {
                 partition.put(&mut buffer, version, lengths);

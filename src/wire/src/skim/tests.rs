@@ -106,6 +106,28 @@ fn a_count_that_cannot_fit_is_refused_before_anything_is_allocated() {
 }
 
 #[test]
+fn a_count_is_refused_exactly_when_its_elements_cannot_fit() {
+    // Two bytes are the least of a name, so that two names may be announced before four bytes.
+    assert!(
+        check(
+            ApiKey::Metadata,
+            1,
+            Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 0])
+        )
+        .is_ok()
+    );
+    for more in [3_u32, 4, 1000] {
+        let body = [&more.to_be_bytes()[..], &[0; 4]].concat();
+        let expected = Problem::CountTooLarge {
+            count: more as usize,
+            least_bytes: 2,
+            remaining: 4,
+        };
+        assert_eq!(problem(ApiKey::Metadata, 1, &body), expected);
+    }
+}
+
+#[test]
 fn null_is_refused_where_it_cannot_be() {
     // As a 4.3.0 broker, which closes the connection.
     assert_eq!(
