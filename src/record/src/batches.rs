@@ -65,3 +65,64 @@ impl Iterator for Batches<'_> {
         Some(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{BatchBuilder, NewRecord};
+    use crate::header::set_base_offset;
+
+    fn run() -> (Vec<u8>, usize) {
+        let one = BatchBuilder::new().record(NewRecord::default()).build();
+        let mut run = Vec::new();
+        for offset in 0..3 {
+            let mut batch = one.to_vec();
+            set_base_offset(&mut batch, offset);
+            run.extend_from_slice(&batch);
+        }
+        (run, one.len())
+    }
+
+    #[test]
+    fn batches_come_one_after_another_to_the_last_byte() {
+        let (run, len) = run();
+        let found: Vec<BatchRange> = batches(&run).map(|batch| batch.unwrap()).collect();
+        let places: Vec<_> = found
+            .iter()
+            .map(|batch| (batch.header.base_offset, batch.range.clone()))
+            .collect();
+        assert_eq!(
+            places,
+            [(0, 0..len), (1, len..2 * len), (2, 2 * len..3 * len)]
+        );
+        assert_eq!(batches(&[]).next(), None);
+    }
+
+    #[test]
+    fn a_batch_cut_off_ends_the_run_with_an_error() {
+        let (run, len) = run();
+        for end in len + 1..2 * len {
+            let mut found = batches(&run[..end]);
+            assert!(found.next().unwrap().is_ok());
+            assert!(matches!(
+                found.next(),
+                Some(Err(RecordError::Truncated { .. }))
+            ));
+            assert_eq!(found.position(), len, "where the batch at fault begins");
+            assert_eq!(found.next(), None);
+        }
+    }
+
+    #[test]
+    fn garbage_ends_the_run_with_an_error() {
+        let (mut run, len) = run();
+        run[len + 16] = 7;
+        let mut found = batches(&run);
+        assert!(found.next().unwrap().is_ok());
+        assert_eq!(
+            found.next(),
+            Some(Err(RecordError::UnknownMagic { magic: 7 }))
+        );
+        assert_eq!(found.next(), None);
+    }
+}

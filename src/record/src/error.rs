@@ -182,8 +182,7 @@ impl RecordError {
     /// The kind of Kafka error this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            RecordError::Truncated { .. }
-            | RecordError::LengthImpossible { .. }
+            RecordError::LengthImpossible { .. }
             | RecordError::UnknownMagic { .. }
             | RecordError::ChecksumMismatch { .. } => ErrorKind::CorruptMessage,
             RecordError::TooLarge { .. } | RecordError::RewrittenTooLarge { .. } => {
@@ -192,7 +191,9 @@ impl RecordError {
             RecordError::UnknownCodec { .. } | RecordError::CodecNotAllowed { .. } => {
                 ErrorKind::UnsupportedCompressionType
             }
+            // Kafka finds no batch where one is not wholly there.
             RecordError::Empty
+            | RecordError::Truncated { .. }
             | RecordError::OldMagic { .. }
             | RecordError::TrailingBytes { .. }
             | RecordError::AttributesNotAllowed { .. }
@@ -253,7 +254,7 @@ impl RecordProblem {
         match self.kind {
             ProblemKind::KeyMissing => {
                 format!(
-                    "Compacted topic cannot accept message without key in topic partition {partition}."
+                    "Compacted topic cannot accept message without key in topic partition {partition}"
                 )
             }
             ProblemKind::TimestampOutOfRange {

@@ -348,3 +348,90 @@ fn put<const N: usize>(rest: &mut &mut [u8], value: [u8; N]) {
     *field = value;
     *rest = after;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{BatchBuilder, NewRecord};
+    use crate::crc::crc_is_valid;
+
+    fn batch() -> Vec<u8> {
+        BatchBuilder::new()
+            .producer(5, 6, i32::MAX)
+            .record(NewRecord::default())
+            .record(NewRecord::default())
+            .build()
+            .to_vec()
+    }
+
+    #[test]
+    fn a_header_comes_back_from_its_bytes() {
+        let bytes = batch();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(header.encode(), bytes[..HEADER_BYTES]);
+        assert_eq!(header.total_bytes(), bytes.len());
+        assert_eq!(
+            header.last_sequence(),
+            0,
+            "sequences start again after the greatest"
+        );
+        assert_eq!((header.last_offset(), header.next_offset()), (1, 2));
+    }
+
+    #[test]
+    fn offset_and_leader_epoch_lie_outside_the_checksum() {
+        let mut bytes = batch();
+        set_base_offset(&mut bytes, i64::MAX);
+        set_leader_epoch(&mut bytes, 9);
+        assert!(crc_is_valid(&bytes));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(
+            (header.base_offset, header.partition_leader_epoch),
+            (i64::MAX, 9)
+        );
+        assert_eq!(
+            header.next_offset(),
+            i64::MAX,
+            "an offset beyond the last there can be"
+        );
+    }
+
+    #[test]
+    fn timestamp_and_attributes_bring_their_checksum() {
+        let mut bytes = batch();
+        let attributes = Attributes::default().with_timestamp_type(TimestampType::LogAppendTime);
+        let crc = set_max_timestamp_and_attributes(&mut bytes, 77, attributes);
+        assert!(crc_is_valid(&bytes));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!(
+            (header.crc, header.max_timestamp, header.attributes),
+            (crc, 77, attributes)
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch begins with its header")]
+    fn patching_less_than_a_header_is_a_fault_of_ours() {
+        set_base_offset(&mut [0; HEADER_BYTES - 1], 0);
+    }
+
+    #[test]
+    fn attributes_keep_their_other_bits() {
+        let all = Attributes::from_bits(0xfff8).unwrap();
+        assert!(
+            all.is_transactional()
+                && all.is_control()
+                && all.has_delete_horizon()
+                && all.has_unknown_bits()
+        );
+        let packed = all
+            .with_codec(Codec::Zstd)
+            .with_timestamp_type(TimestampType::CreateTime);
+        assert_eq!(packed.bits(), 0xfff4);
+        assert_eq!(packed.codec(), Codec::Zstd);
+        assert_eq!(
+            packed.with_transactional(false).with_control(false).bits(),
+            0xffc4
+        );
+    }
+}

@@ -20,8 +20,12 @@ mod builder;
 mod codec;
 mod crc;
 mod error;
+#[cfg(test)]
+mod goldens;
 mod header;
 mod headers;
+#[cfg(test)]
+mod properties;
 mod record;
 mod rewrite;
 mod stream;

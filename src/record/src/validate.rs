@@ -143,11 +143,11 @@ fn check_frame(bytes: &[u8], rules: &ValidationRules) -> Result<BatchHeader, Rec
             need,
         });
     };
-    if trailing > 0 {
-        return Err(RecordError::TrailingBytes { bytes: trailing });
-    }
     if header.codec() == Codec::Zstd && !rules.zstd_allowed {
         return Err(RecordError::CodecNotAllowed { codec: Codec::Zstd });
+    }
+    if trailing > 0 {
+        return Err(RecordError::TrailingBytes { bytes: trailing });
     }
     if header.base_offset != 0 {
         return Err(RecordError::BaseOffsetNotZero {
@@ -304,3 +304,6 @@ fn look(header: &BatchHeader, timestamps: &TimestampRange) -> Result<MaxTimestam
     }
     Ok((header.max_timestamp, None))
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,3 +75,75 @@ pub(crate) fn varlong_bytes(value: i64) -> usize {
     let raw = ((value << 1) ^ (value >> 63)) as u64;
     (64 - (raw | 1).leading_zeros() as usize).div_ceil(7)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varlong(&mut out, value);
+        out
+    }
+
+    #[test]
+    fn values_have_the_bytes_that_kafka_gives_them() {
+        let cases: [(i64, &[u8]); 8] = [
+            (0, &[0]),
+            (-1, &[1]),
+            (1, &[2]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 0x01]),
+            (i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (
+                i64::MIN,
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+            ),
+        ];
+        for (value, bytes) in cases {
+            assert_eq!(put(value), bytes);
+            assert_eq!(varlong_bytes(value), bytes.len());
+        }
+    }
+
+    #[test]
+    fn every_width_comes_back() {
+        for shift in 0..64 {
+            for value in [
+                1i64 << shift,
+                (1i64 << shift).wrapping_sub(1),
+                (1i64 << shift).wrapping_neg(),
+            ] {
+                let bytes = put(value);
+                assert_eq!(bytes.len(), varlong_bytes(value));
+                let mut input = &bytes[..];
+                assert_eq!(take_varlong(&mut input), Some(value));
+                assert!(input.is_empty());
+                let mut input = &bytes[..];
+                assert_eq!(
+                    take_varint(&mut input).map(i64::from),
+                    i32::try_from(value).ok().map(i64::from)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bits_beyond_the_width_and_cut_off_bytes_are_refused() {
+        let all = [0xff; 9];
+        assert_eq!(take_varlong(&mut &[&all[..], &[0x02]].concat()[..]), None);
+        assert_eq!(
+            take_varlong(&mut &[&all[..], &[0x80, 0x00]].concat()[..]),
+            None
+        );
+        assert_eq!(take_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]), None);
+        assert_eq!(
+            take_varint(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0x00][..]),
+            None
+        );
+        for end in 0..9 {
+            assert_eq!(take_varlong(&mut &all[..end]), None);
+        }
+    }
+}
