@@ -15,6 +15,9 @@ pub enum BrokerError {
     /// No topic of this id.
     #[error("This server does not host this topic ID.")]
     UnknownTopicId,
+    /// As the one before, where Kafka names the topic.
+    #[error("The topic '{0}' does not exist.")]
+    NoSuchTopic(String),
     /// A name that Kafka's rules refuse; the sentence says which rule.
     #[error("{0}")]
     InvalidTopic(String),
@@ -197,7 +200,9 @@ impl BrokerError {
     /// Kafka's code for it. Exhaustive on purpose: a new variant has to choose.
     pub fn code(&self) -> i16 {
         match self {
-            Self::UnknownTopicOrPartition | Self::TopicGone(_) => code::UNKNOWN_TOPIC_OR_PARTITION,
+            Self::UnknownTopicOrPartition | Self::NoSuchTopic(_) | Self::TopicGone(_) => {
+                code::UNKNOWN_TOPIC_OR_PARTITION
+            }
             Self::UnknownTopicId => code::UNKNOWN_TOPIC_ID,
             Self::InvalidTopic(_) => code::INVALID_TOPIC_EXCEPTION,
             Self::TopicAlreadyExists(_) => code::TOPIC_ALREADY_EXISTS,

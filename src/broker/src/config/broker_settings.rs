@@ -1,26 +1,214 @@
 //! The broker's own settings: Kafka's broker keys.
 
+use super::broker_keys::{broker_key, broker_keys};
+use super::topic_keys::topic_key;
+use super::{ConfigSource, key::Key};
 use crate::BrokerError;
 use std::collections::BTreeMap;
 
-/// The broker's settings: what the configuration file, the environment and the flags said, and what
-/// was changed while it ran.
+/// The broker's settings: what the configuration file, the environment and the flags said, and
+/// what was changed while it ran. Immutable once made; a change makes a new one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerSettings {
     statics: BTreeMap<String, String>,
+    /// Set while it ran: for all brokers (resource name "") and for this one.
+    dynamic_default: BTreeMap<String, String>,
+    dynamic_broker: BTreeMap<String, String>,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// `num.partitions`.
+    pub num_partitions: i32,
+    /// `fetch.max.bytes`: no answer to a fetch holds more, but for its first batch.
+    pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`, over all shards.
+    pub fetch_sessions_max: usize,
+    /// `max.request.partition.size.limit`: of DescribeTopicPartitions.
+    pub described_partitions_max: i32,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// `max.connections`.
+    pub connections_max: usize,
+    /// `max.connections.per.ip`.
+    pub connections_per_ip_max: usize,
+    /// `connections.max.idle.ms`; negative: never.
+    pub connections_max_idle_ms: i64,
+}
+
+/// Whose settings a change while running is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BrokerScope {
+    /// All brokers: the resource's name is "".
+    AllBrokers,
+    /// This one.
+    ThisBroker,
 }
 
 impl BrokerSettings {
     /// Checks Kafka's broker keys. An unknown name, or a value that cannot be kept, is
     /// `InvalidConfig` with a sentence that names it (and the nearest known name).
     pub fn from_pairs(pairs: &BTreeMap<String, String>) -> Result<Self, BrokerError> {
-        Ok(Self {
-            statics: pairs.clone(),
-        })
+        let mut statics = BTreeMap::new();
+        for (name, raw) in pairs {
+            let Some(key) = broker_key(name) else {
+                return Err(unknown_name(name));
+            };
+            statics.insert(name.clone(), key.key.parse(raw)?);
+        }
+        Ok(Self::new(statics, BTreeMap::new(), BTreeMap::new()))
     }
 
     /// The names of all keys.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        [].into_iter()
+        broker_keys().map(|key| key.key.name)
     }
+
+    /// The value that holds, in canonical form; `None` is null or an unknown name.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.sources(name).first().and_then(|(value, _)| *value)
+    }
+
+    /// What was set while running.
+    pub(crate) fn dynamic(&self, scope: BrokerScope) -> &BTreeMap<String, String> {
+        match scope {
+            BrokerScope::AllBrokers => &self.dynamic_default,
+            BrokerScope::ThisBroker => &self.dynamic_broker,
+        }
+    }
+
+    /// The same settings with other values set while running; all checked before.
+    pub(crate) fn with_dynamic(
+        &self,
+        scope: BrokerScope,
+        values: BTreeMap<String, String>,
+    ) -> Self {
+        let (mut all, mut this) = (self.dynamic_default.clone(), self.dynamic_broker.clone());
+        match scope {
+            BrokerScope::AllBrokers => all = values,
+            BrokerScope::ThisBroker => this = values,
+        }
+        Self::new(self.statics.clone(), all, this)
+    }
+
+    /// All places that give a value, the winning one first.
+    pub(super) fn sources(&self, name: &str) -> Vec<(Option<&str>, ConfigSource)> {
+        let set = [
+            (&self.dynamic_broker, ConfigSource::DynamicBroker),
+            (&self.dynamic_default, ConfigSource::DynamicDefaultBroker),
+            (&self.statics, ConfigSource::StaticBroker),
+        ];
+        let mut found: Vec<_> = set
+            .iter()
+            .filter_map(|(values, source)| {
+                values
+                    .get(name)
+                    .map(|value| (Some(value.as_str()), *source))
+            })
+            .collect();
+        if let Some(default) = broker_key(name).and_then(|key| key.key.default) {
+            found.push((Some(default), ConfigSource::Default));
+        }
+        found
+    }
+
+    /// What a topic without an override lives by. Kafka's older spellings in hours and minutes
+    /// count where the one in milliseconds is not set.
+    pub(crate) fn topic_value(&self, name: &str) -> Option<String> {
+        let key = topic_key(name)?;
+        if let Some(value) = key.broker_key.and_then(|broker_key| self.value(broker_key)) {
+            return Some(value.to_owned());
+        }
+        let hour = 3_600_000;
+        let longer = match name {
+            "retention.ms" => self
+                .in_ms("log.retention.minutes", 60_000)
+                .or_else(|| self.in_ms("log.retention.hours", hour)),
+            "segment.ms" => self.in_ms("log.roll.hours", hour),
+            _ => None,
+        };
+        longer
+            .map(|ms| ms.to_string())
+            .or_else(|| key.key.default.map(str::to_owned))
+    }
+
+    fn in_ms(&self, name: &str, unit: i64) -> Option<i64> {
+        let number: i64 = self.value(name)?.parse().expect("checked when it was set");
+        Some(if number < 0 {
+            -1
+        } else {
+            number.saturating_mul(unit)
+        })
+    }
+
+    fn new(
+        statics: BTreeMap<String, String>,
+        dynamic_default: BTreeMap<String, String>,
+        dynamic_broker: BTreeMap<String, String>,
+    ) -> Self {
+        let mut settings = Self {
+            statics,
+            dynamic_default,
+            dynamic_broker,
+            auto_create_topics: false,
+            delete_topics: false,
+            num_partitions: 0,
+            fetch_bytes_max: 0,
+            fetch_sessions_max: 0,
+            described_partitions_max: 0,
+            producer_id_expiration_ms: 0,
+            request_bytes_max: 0,
+            connections_max: 0,
+            connections_per_ip_max: 0,
+            connections_max_idle_ms: 0,
+        };
+        settings.auto_create_topics = settings.value("auto.create.topics.enable") == Some("true");
+        settings.delete_topics = settings.value("delete.topic.enable") == Some("true");
+        settings.num_partitions = settings.number("num.partitions");
+        settings.fetch_bytes_max = settings.number("fetch.max.bytes");
+        settings.fetch_sessions_max = settings.number("max.incremental.fetch.session.cache.slots");
+        settings.described_partitions_max = settings.number("max.request.partition.size.limit");
+        settings.producer_id_expiration_ms = settings.number("producer.id.expiration.ms");
+        settings.request_bytes_max = settings.number("socket.request.max.bytes");
+        settings.connections_max = settings.number("max.connections");
+        settings.connections_per_ip_max = settings.number("max.connections.per.ip");
+        settings.connections_max_idle_ms = settings.number("connections.max.idle.ms");
+        settings
+    }
+
+    fn number<T: TryFrom<i64>>(&self, name: &str) -> T {
+        let number: i64 = self
+            .value(name)
+            .and_then(|value| value.parse().ok())
+            .expect("the table has a number");
+        T::try_from(number)
+            .ok()
+            .expect("the table's bounds fit the type")
+    }
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        Self::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new())
+    }
+}
+
+fn unknown_name(name: &str) -> BrokerError {
+    let nearest = BrokerSettings::names()
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 4);
+    let hint = nearest.map_or_else(String::new, |(_, known)| {
+        format!(" (did you mean {known}?)")
+    });
+    BrokerError::InvalidConfig(format!("Unknown broker config name: {name}{hint}"))
+}
+
+/// The key, if it can be changed while the broker runs.
+pub(super) fn dynamic_key(name: &str) -> Option<&'static Key> {
+    broker_key(name)
+        .filter(|key| key.dynamic)
+        .map(|key| &key.key)
 }

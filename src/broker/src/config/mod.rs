@@ -1,11 +1,21 @@
 //! Configurations of topics and brokers: what exists, what is allowed, what holds.
 
+mod alter;
+mod broker_keys;
 mod broker_settings;
+mod describe;
+mod key;
+mod log_keys;
 mod topic_config;
+mod topic_keys;
 
 use crate::BrokerError;
 
-pub use broker_settings::BrokerSettings;
+pub(crate) use alter::{
+    Operation, Overrides, alter_broker, alter_topic, broker_values, topic_overrides,
+};
+pub use broker_settings::{BrokerScope, BrokerSettings};
+pub(crate) use describe::{Listing, broker_entries, topic_entries};
 pub use topic_config::{Compression, TopicConfig};
 
 /// What a configuration belongs to, with Kafka's numbers.

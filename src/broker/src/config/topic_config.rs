@@ -52,8 +52,54 @@ pub enum Compression {
 }
 
 impl TopicConfig {
-    /// Puts the overrides over the broker's settings. Both have been checked when they were set.
-    pub fn resolve(_settings: &BrokerSettings, _overrides: &BTreeMap<String, String>) -> Self {
-        unimplemented!()
+    /// Puts the overrides over the broker's settings. Both were checked when they were set.
+    pub fn resolve(settings: &BrokerSettings, overrides: &BTreeMap<String, String>) -> Self {
+        let resolver = Resolver {
+            settings,
+            overrides,
+        };
+        let level = |name| i32::try_from(resolver.number(name)).expect("the table's bounds fit");
+        let compression = match resolver.text("compression.type").as_str() {
+            "uncompressed" => Compression::Uncompressed,
+            "gzip" => Compression::Gzip(level("compression.gzip.level")),
+            "snappy" => Compression::Snappy,
+            "lz4" => Compression::Lz4(level("compression.lz4.level")),
+            "zstd" => Compression::Zstd(level("compression.zstd.level")),
+            _ => Compression::Producer,
+        };
+        Self {
+            retention_ms: resolver.number("retention.ms"),
+            retention_bytes: resolver.number("retention.bytes"),
+            segment_bytes: i32::try_from(resolver.number("segment.bytes")).expect("an INT"),
+            segment_ms: resolver.number("segment.ms"),
+            max_message_bytes: i32::try_from(resolver.number("max.message.bytes")).expect("an INT"),
+            log_append_time: resolver.text("message.timestamp.type") == "LogAppendTime",
+            timestamp_before_max_ms: resolver.number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: resolver.number("message.timestamp.after.max.ms"),
+            compression,
+            write_caching: resolver.text("write.caching") == "true",
+            flush_ms: resolver.number("flush.ms"),
+            flush_bytes: resolver.number("flush.bytes"),
+            validate_records: resolver.text("record.validation") == "full",
+        }
+    }
+}
+
+struct Resolver<'a> {
+    settings: &'a BrokerSettings,
+    overrides: &'a BTreeMap<String, String>,
+}
+
+impl Resolver<'_> {
+    fn text(&self, name: &str) -> String {
+        self.overrides
+            .get(name)
+            .cloned()
+            .or_else(|| self.settings.topic_value(name))
+            .expect("every topic configuration has a default")
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.text(name).parse().expect("checked when it was set")
     }
 }

@@ -1,0 +1,206 @@
+//! Changes of configurations, checked. Pure: what comes out replaces what was set.
+
+use super::ConfigType;
+use super::broker_settings::dynamic_key;
+use super::topic_keys::topic_key;
+use crate::BrokerError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Values by name, in canonical form.
+pub(crate) type Overrides = BTreeMap<String, String>;
+
+/// Name, operation, value, as IncrementalAlterConfigs has them.
+pub(crate) type Operation = (String, i8, Option<String>);
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// Checks a whole set of a topic's overrides, as CreateTopics and AlterConfigs bring it.
+pub(crate) fn topic_overrides(
+    entries: &[(String, Option<String>)],
+) -> Result<Overrides, BrokerError> {
+    let nulls: Vec<&str> = entries
+        .iter()
+        .filter(|(_, value)| value.is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !nulls.is_empty() {
+        let names = nulls.join(",");
+        return Err(BrokerError::InvalidConfig(format!(
+            "Null value not supported for topic configs: {names}"
+        )));
+    }
+    let mut overrides = Overrides::new();
+    for (name, value) in entries {
+        let Some(key) = topic_key(name) else {
+            return Err(unknown_topic_config(name));
+        };
+        overrides.insert(
+            name.clone(),
+            key.key.parse(value.as_deref().unwrap_or_default())?,
+        );
+    }
+    Ok(overrides)
+}
+
+/// Applies operations to a topic's overrides.
+pub(crate) fn alter_topic(
+    current: &Overrides,
+    operations: &[Operation],
+    default_of: impl Fn(&str) -> Option<String>,
+) -> Result<Overrides, BrokerError> {
+    check_operations(operations)?;
+    let mut overrides = current.clone();
+    for (name, operation, value) in operations {
+        let key = topic_key(name);
+        let text = value.as_deref().unwrap_or_default();
+        match *operation {
+            // Deleting what is not there, known or not, is no error, as in Kafka.
+            DELETE => {
+                overrides.remove(name);
+            }
+            SET => {
+                let key = key.ok_or_else(|| unknown_topic_config(name))?;
+                overrides.insert(name.clone(), key.key.parse(text)?);
+            }
+            operation => {
+                let kind = key.map(|key| key.key.kind);
+                let list = overrides
+                    .get(name)
+                    .cloned()
+                    .or_else(|| default_of(name))
+                    .unwrap_or_default();
+                let list = merged_list(name, kind, operation, &list, text)?;
+                let key = key.ok_or_else(|| unknown_topic_config(name))?;
+                overrides.insert(name.clone(), key.key.parse(&list)?);
+            }
+        }
+    }
+    Ok(overrides)
+}
+
+/// Applies operations to the broker's values set while it runs.
+pub(crate) fn alter_broker(
+    current: &Overrides,
+    operations: &[Operation],
+) -> Result<Overrides, BrokerError> {
+    check_operations(operations)?;
+    let mut values = current.clone();
+    for (name, operation, value) in operations {
+        match *operation {
+            DELETE => {
+                values.remove(name);
+            }
+            SET => {
+                values.insert(
+                    name.clone(),
+                    broker_value(name, value.as_deref().unwrap_or_default())?,
+                );
+            }
+            operation => {
+                let kind = dynamic_key(name).map(|key| key.kind);
+                let list = values.get(name).cloned().unwrap_or_default();
+                let list = merged_list(
+                    name,
+                    kind,
+                    operation,
+                    &list,
+                    value.as_deref().unwrap_or_default(),
+                )?;
+                values.insert(name.clone(), broker_value(name, &list)?);
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Checks a whole set of the broker's values, as AlterConfigs brings it.
+pub(crate) fn broker_values(
+    entries: &[(String, Option<String>)],
+) -> Result<Overrides, BrokerError> {
+    let mut values = Overrides::new();
+    for (name, value) in entries {
+        let Some(text) = value else {
+            return Err(BrokerError::InvalidRequest(format!(
+                "Null value not supported for broker configs: {name}"
+            )));
+        };
+        values.insert(name.clone(), broker_value(name, text)?);
+    }
+    Ok(values)
+}
+
+fn broker_value(name: &str, text: &str) -> Result<String, BrokerError> {
+    let Some(key) = dynamic_key(name) else {
+        return Err(BrokerError::InvalidRequest(format!(
+            "Cannot update these configs dynamically: [{name}]"
+        )));
+    };
+    // Kafka answers a bad value of a broker's key with INVALID_REQUEST, a topic's with INVALID_CONFIG.
+    key.parse(text)
+        .map_err(|error| BrokerError::InvalidRequest(error.to_string()))
+}
+
+fn check_operations(operations: &[Operation]) -> Result<(), BrokerError> {
+    let mut names = BTreeSet::new();
+    for (name, operation, value) in operations {
+        if !names.insert(name.as_str()) {
+            return Err(BrokerError::InvalidRequest(
+                "Error due to duplicate config keys".to_owned(),
+            ));
+        }
+        if !(SET..=SUBTRACT).contains(operation) {
+            return Err(BrokerError::InvalidRequest(format!(
+                "Unknown operation type {operation} is used for {name}"
+            )));
+        }
+        if value.is_none() && *operation != DELETE {
+            return Err(BrokerError::InvalidRequest(format!(
+                "Null value not supported for : {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The list after an append or a subtract.
+fn merged_list(
+    name: &str,
+    kind: Option<ConfigType>,
+    operation: i8,
+    current: &str,
+    change: &str,
+) -> Result<String, BrokerError> {
+    if kind != Some(ConfigType::List) {
+        let word = if operation == APPEND {
+            "APPEND"
+        } else {
+            "SUBTRACT"
+        };
+        return Err(BrokerError::InvalidConfig(format!(
+            "Can't {word} to key {name} because its type is not LIST."
+        )));
+    }
+    let mut words: Vec<&str> = current.split(',').filter(|word| !word.is_empty()).collect();
+    let changes = change
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    if operation == APPEND {
+        for word in changes {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+    } else {
+        let gone: Vec<&str> = changes.collect();
+        words.retain(|word| !gone.contains(word));
+    }
+    Ok(words.join(","))
+}
+
+fn unknown_topic_config(name: &str) -> BrokerError {
+    BrokerError::InvalidConfig(format!("Unknown topic config name: {name}"))
+}

@@ -1,0 +1,164 @@
+//! AlterConfigs and IncrementalAlterConfigs.
+
+use super::{Controller, Decision};
+use crate::BrokerError;
+use crate::config::{
+    BrokerScope, ConfigChange, ConfigOutcome, ConfigReplacement, ConfigResource, Overrides,
+    ResourceKind, alter_broker, alter_topic, broker_values, topic_overrides,
+};
+use crate::metadata::change::Change;
+use crate::metadata::image::Topic;
+use crate::metadata::topic_name::check_topic_name;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Controller {
+    /// Replaces the overrides of each resource.
+    pub(crate) fn alter_configs(
+        &mut self,
+        replacements: &[ConfigReplacement],
+        validate_only: bool,
+    ) -> Decision<Vec<ConfigOutcome>> {
+        let requests = replacements
+            .iter()
+            .map(|one| (&one.resource, Alteration::Replace(&one.entries)));
+        self.alter(requests.collect(), validate_only)
+    }
+
+    /// Changes single overrides of each resource.
+    pub(crate) fn incremental_alter_configs(
+        &mut self,
+        changes: &[ConfigChange],
+        validate_only: bool,
+    ) -> Decision<Vec<ConfigOutcome>> {
+        let requests = changes
+            .iter()
+            .map(|one| (&one.resource, Alteration::Operations(&one.operations)));
+        self.alter(requests.collect(), validate_only)
+    }
+
+    fn alter(
+        &mut self,
+        requests: Vec<(&ConfigResource, Alteration<'_>)>,
+        validate_only: bool,
+    ) -> Decision<Vec<ConfigOutcome>> {
+        let mut seen = BTreeSet::new();
+        let doubled: BTreeSet<&ConfigResource> = requests
+            .iter()
+            .map(|(resource, _)| *resource)
+            .filter(|resource| !seen.insert(*resource))
+            .collect();
+        let mut decision = Decision {
+            outcomes: Vec::new(),
+            changes: Vec::new(),
+        };
+        for resource in &doubled {
+            let error =
+                BrokerError::InvalidRequest("Each resource must appear at most once.".to_owned());
+            decision
+                .outcomes
+                .push((ConfigResource::clone(resource), Err(error)));
+        }
+        for (resource, alteration) in requests
+            .iter()
+            .filter(|(resource, _)| !doubled.contains(resource))
+        {
+            let outcome = self.decide_alteration(resource, alteration).map(|change| {
+                if let Some(change) = change.filter(|_| !validate_only) {
+                    self.take(&change);
+                    decision.changes.push(change);
+                }
+            });
+            decision
+                .outcomes
+                .push((ConfigResource::clone(resource), outcome));
+        }
+        decision
+    }
+
+    /// The change to make, if it is allowed; `None` when all is as it should be already.
+    fn decide_alteration(
+        &self,
+        resource: &ConfigResource,
+        alteration: &Alteration<'_>,
+    ) -> Result<Option<Change>, BrokerError> {
+        match resource.kind {
+            ResourceKind::Topic => {
+                let topic = self.topic_to_alter(&resource.name)?;
+                let overrides = alteration.of_topic(topic, |name| {
+                    let settings = self.state.image().settings();
+                    settings.topic_value(name)
+                })?;
+                let changed = overrides != topic.overrides;
+                Ok(changed.then_some(Change::SetTopicOverrides {
+                    id: topic.id,
+                    overrides,
+                }))
+            }
+            ResourceKind::Broker => {
+                let scope = broker_scope(&resource.name, self.node_id)?;
+                let current = self.state.image().settings().dynamic(scope);
+                let values = alteration.of_broker(current)?;
+                let changed = values != *current;
+                Ok(changed.then_some(Change::SetBrokerValues { scope, values }))
+            }
+            ResourceKind::Other(number) => Err(unknown_resource(number)),
+        }
+    }
+
+    fn topic_to_alter(&self, name: &str) -> Result<&Arc<Topic>, BrokerError> {
+        if let Some(topic) = self.state.image().topic(name) {
+            return Ok(topic);
+        }
+        check_topic_name(name)?;
+        Err(BrokerError::NoSuchTopic(name.to_owned()))
+    }
+}
+
+enum Alteration<'a> {
+    Replace(&'a [(String, Option<String>)]),
+    Operations(&'a [(String, i8, Option<String>)]),
+}
+
+impl Alteration<'_> {
+    fn of_topic(
+        &self,
+        topic: &Topic,
+        default_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<Overrides, BrokerError> {
+        match self {
+            Self::Replace(entries) => topic_overrides(entries),
+            Self::Operations(operations) => alter_topic(&topic.overrides, operations, default_of),
+        }
+    }
+
+    fn of_broker(&self, current: &Overrides) -> Result<Overrides, BrokerError> {
+        match self {
+            Self::Replace(entries) => broker_values(entries),
+            Self::Operations(operations) => alter_broker(current, operations),
+        }
+    }
+}
+
+/// Which broker's values a resource's name means.
+pub(crate) fn broker_scope(name: &str, node_id: i32) -> Result<BrokerScope, BrokerError> {
+    if name.is_empty() {
+        return Ok(BrokerScope::AllBrokers);
+    }
+    let Ok(id) = name.parse::<i32>() else {
+        return Err(BrokerError::InvalidRequest(format!(
+            "Broker id must be an integer, but it is: {name}"
+        )));
+    };
+    if id != node_id {
+        return Err(BrokerError::InvalidRequest(format!(
+            "Unexpected broker id, expected {node_id} or empty string, but received {name}"
+        )));
+    }
+    Ok(BrokerScope::ThisBroker)
+}
+
+/// The sentence for a resource that has no configurations here.
+pub(crate) fn unknown_resource(number: i8) -> BrokerError {
+    BrokerError::InvalidRequest(format!("Unknown resource type {number}"))
+}
