@@ -1,32 +1,21 @@
 //! What ApiVersions answers: the API table.
 //!
-//! As a 4.3.0 broker: a client software name or version that breaks KIP-511's pattern is answered
-//! with INVALID_REQUEST and no keys; a version that is not served is answered in version 0 with
-//! UNSUPPORTED_VERSION and the versions of ApiVersions itself. There are no features to tell.
+//! As a 4.3.0 broker: a version that is not served is answered in version 0 with
+//! UNSUPPORTED_VERSION and the versions of ApiVersions itself (KIP-511). There are no features to
+//! tell. The check of the client's software name is the handler's.
 
-use kafka_protocol::messages::ApiVersionsRequest;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 
 use crate::api::ApiKey;
 use crate::header::RequestHeader;
 use crate::response::{Encoded, Response, encode_response};
 
-/// Kafka's UNSUPPORTED_VERSION. This and [`INVALID_REQUEST`] are here because the wire answers
+/// Kafka's UNSUPPORTED_VERSION. It is here because the wire answers an unknown version of
 /// ApiVersions by itself; all other error codes are the broker's.
 pub const UNSUPPORTED_VERSION: i16 = 35;
 
-/// Kafka's INVALID_REQUEST.
-pub const INVALID_REQUEST: i16 = 42;
-
-/// The answer to ApiVersions of `version`: every row of the table.
-pub fn response(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
-    let names = [
-        &request.client_software_name,
-        &request.client_software_version,
-    ];
-    if version >= 3 && !names.into_iter().all(|name| is_software_name(name)) {
-        return ApiVersionsResponse::default().with_error_code(INVALID_REQUEST);
-    }
+/// The answer to ApiVersions: every row of the table.
+pub fn response() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(ApiKey::ALL.iter().copied().map(entry).collect())
 }
 
@@ -43,16 +32,6 @@ pub fn unsupported_response(header: &RequestHeader) -> Encoded {
         .expect("version 0 has all the fields that are set")
 }
 
-/// Letters, digits, dashes and dots, with a letter or digit at each end.
-fn is_software_name(name: &str) -> bool {
-    let at_end = |byte: &u8| byte.is_ascii_alphanumeric();
-    let within = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let bytes = name.as_bytes();
-    bytes.first().is_some_and(at_end)
-        && bytes.last().is_some_and(at_end)
-        && bytes.iter().all(within)
-}
-
 fn entry(api: ApiKey) -> ApiVersion {
     let row = api.row();
     ApiVersion::default()
@@ -63,15 +42,9 @@ fn entry(api: ApiKey) -> ApiVersion {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::protocol::{Decodable, StrBytes};
+    use kafka_protocol::protocol::Decodable;
 
     use super::*;
-
-    fn request(name: &'static str, version: &'static str) -> ApiVersionsRequest {
-        ApiVersionsRequest::default()
-            .with_client_software_name(StrBytes::from_static_str(name))
-            .with_client_software_version(StrBytes::from_static_str(version))
-    }
 
     #[test]
     fn the_table_is_told_in_each_version() {
@@ -81,7 +54,7 @@ mod tests {
                 version,
                 correlation_id: 1,
             };
-            let answer = response(version, &request("librdkafka", "2.12.1"));
+            let answer = response();
             let encoded = encode_response(&header, Response::ApiVersions(answer.clone())).unwrap();
             let mut body = encoded.pieces[0].slice(8..);
             assert_eq!(
@@ -101,26 +74,6 @@ mod tests {
                 )
             });
             assert!(told.eq(table));
-        }
-    }
-
-    #[test]
-    fn a_software_name_that_breaks_the_pattern_is_an_invalid_request_from_version_3_on() {
-        for (name, valid) in [
-            ("a", true),
-            ("a-b.c9", true),
-            ("", false),
-            (" ", false),
-            ("-a", false),
-            ("a.", false),
-            ("ä", false),
-        ] {
-            let code = if valid { 0 } else { INVALID_REQUEST };
-            for request in [request(name, "1"), request("x", name)] {
-                assert_eq!(response(3, &request).error_code, code, "{name:?}");
-                assert_eq!(response(3, &request).api_keys.is_empty(), !valid);
-                assert_eq!(response(2, &request).error_code, 0);
-            }
         }
     }
 
