@@ -113,6 +113,12 @@ pub enum BootError {
         /// The least that will do.
         needed_bytes: u64,
     },
+    /// RLIMIT_MEMLOCK would do, but this user's processes have used it up (ENOMEM).
+    #[error(
+        "the locked memory that this user's processes may have together is used up: raise \
+         RLIMIT_MEMLOCK (ulimit -l, LimitMEMLOCK=, --ulimit memlock=)"
+    )]
+    LockedMemoryUsedUp,
     /// A probe directory is missing, or no file can be made in it.
     #[error("the directory {} cannot be used: {source}", dir.display())]
     Directory {

@@ -95,7 +95,7 @@ impl File {
     }
 
     /// Writes the whole buffer at `pos` and makes it durable, in the way that the engine does
-    /// best.
+    /// best. Covers also what had been written before this began, as [`File::sync`] does.
     pub async fn write_durable(&self, class: IoClass, pos: u64, buf: &SharedBuf) -> io::Result<()> {
         assert_aligned(pos, buf.len());
         let _admitted = self.context.io.admit(class).await;

@@ -2,6 +2,8 @@
 
 mod notify;
 mod semaphore;
+#[cfg(test)]
+mod tests;
 
 pub use notify::{Notified, Notify};
 pub use semaphore::{Permit, Semaphore};

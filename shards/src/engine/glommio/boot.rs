@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use glommio::io::DmaFile;
 use glommio::{CpuLocation, CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use rustix::io::Errno;
 
 use super::{Shard, memlock, probe};
 use crate::boot::{BootError, Poll, RunConfig, ShardPanicked};
@@ -105,8 +107,8 @@ fn check(cfg: &RunConfig) -> Result<Vec<PathBuf>, BootError> {
             return Err(BootError::NoSuchCpu { cpu, usable });
         }
     }
+    memlock::ensure(cfg.cpus.len())?;
     probe::kernel()?;
-    memlock::ensure()?;
     for dir in &cfg.probe_dirs {
         probe::direct_io(dir)?;
     }
@@ -258,5 +260,12 @@ fn make_executor(cpu: usize, poll: Poll) -> Result<LocalExecutor, String> {
         Poll::Adaptive { spin } => builder.spin_before_park(spin.min(SPIN_FOREVER)),
         Poll::Spin => builder.spin_before_park(SPIN_FOREVER),
     };
-    builder.make().map_err(|error| error.to_string())
+    builder.make().map_err(|error| {
+        let error = io::Error::from(error);
+        if error.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
+            BootError::LockedMemoryUsedUp.to_string()
+        } else {
+            error.to_string()
+        }
+    })
 }

@@ -153,7 +153,7 @@ impl Stream {
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.with_fd(|fd| peer_addr(fd))
+        self.with_fd(peer_addr)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

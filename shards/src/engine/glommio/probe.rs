@@ -30,6 +30,7 @@ pub(crate) fn kernel() -> Result<(), BootError> {
         Ok(ring) => drop::<OwnedFd>(ring),
         Err(Errno::NOSYS) => return Err(BootError::NoIoUring),
         Err(Errno::PERM | Errno::ACCESS) => return Err(BootError::IoUringForbidden),
+        Err(Errno::NOMEM) => return Err(BootError::LockedMemoryUsedUp),
         Err(errno) => return Err(BootError::IoUringFails(errno.into())),
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

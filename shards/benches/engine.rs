@@ -1,0 +1,161 @@
+//! What the engine costs: durable writes, and a round trip over the loopback.
+//!
+//! `cargo bench -p tailwater-shards --bench engine [-- DIRECTORY]`. Prints microseconds; the
+//! disk and the machine speak through every number, so compare within one run.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a measurement, run by hand"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tailwater_shards::{
+    self as shards, DmaBuf, File, IoClass, Listener, OpenOptions, Poll, RunConfig, Shutdown,
+};
+
+const WRITES: u64 = 4000;
+const ROUND_TRIPS: usize = 20_000;
+const WARM_UP: usize = 1000;
+const MESSAGE_BYTES: usize = 64;
+
+fn main() {
+    // `cargo bench` adds --bench.
+    let dir = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let dir = dir.map_or_else(std::env::temp_dir, PathBuf::from);
+    let cpus = shards::usable_cpus().unwrap();
+    println!(
+        "{:<44} {:>9} {:>9} {:>9} {:>9}",
+        "us", "p50", "p99", "p99.9", "max"
+    );
+    for &cpu in &cpus {
+        for len in [4096, 65536] {
+            let name = format!("write_durable {} KiB, parked, cpu {cpu}", len >> 10);
+            report(&name, durable_writes(&dir, cpu, len));
+        }
+    }
+    let adaptive = Poll::Adaptive {
+        spin: Duration::from_micros(50),
+    };
+    for (name, poll) in [
+        ("parked", Poll::Park),
+        ("adaptive 50 us", adaptive),
+        ("spinning", Poll::Spin),
+    ] {
+        let name = format!("echo {MESSAGE_BYTES} B, {name}, blocking client");
+        report(&name, echo(cpus[0], poll));
+    }
+}
+
+fn report(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |part: f64| {
+        let index = (times.len() as f64 * part) as usize;
+        times[index.min(times.len() - 1)].as_secs_f64() * 1e6
+    };
+    println!(
+        "{name:<44} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+}
+
+/// One durable write after the other, over space that was written before.
+fn durable_writes(dir: &Path, cpu: usize, len: usize) -> Vec<Duration> {
+    let path = dir.join(format!("tailwater-bench-{}", std::process::id()));
+    let (sender, receiver) = channel();
+    let mut config = RunConfig::new(vec![cpu]);
+    config.probe_dirs = vec![dir.to_owned()];
+    let file_path = path.clone();
+    let main = move |_| {
+        let (path, sender) = (file_path.clone(), sender.clone());
+        async move {
+            let create = OpenOptions {
+                create_new: true,
+                write: true,
+            };
+            let file = File::open(&path, create).await.unwrap();
+            let zeros = DmaBuf::zeroed(1 << 20).freeze();
+            let file_bytes = 64 << 20;
+            for pos in (0..file_bytes).step_by(1 << 20) {
+                file.write(IoClass::Maintenance, pos, &zeros).await.unwrap();
+            }
+            file.sync(IoClass::Maintenance).await.unwrap();
+            let mut buf = DmaBuf::zeroed(len);
+            buf.fill(7);
+            let buf = buf.freeze();
+            for index in 0..WRITES {
+                let pos = index * len as u64 % file_bytes;
+                let began = Instant::now();
+                file.write_durable(IoClass::Commit, pos, &buf)
+                    .await
+                    .unwrap();
+                sender.send(began.elapsed()).unwrap();
+            }
+        }
+    };
+    shards::run(config, main).unwrap().join().unwrap();
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(dir.join(".probe")).unwrap();
+    receiver.into_iter().collect()
+}
+
+/// A shard that echoes, and a client that blocks on a thread without a processor of its own.
+fn echo(cpu: usize, poll: Poll) -> Vec<Duration> {
+    let stop = Shutdown::new();
+    let (sender, receiver) = channel();
+    let mut config = RunConfig::new(vec![cpu]);
+    config.poll = poll;
+    let stops = stop.clone();
+    let main = move |_| {
+        let (stop, sender) = (stops.clone(), sender.clone());
+        async move {
+            let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            let stream = listener.accept().await.unwrap().into_stream().unwrap();
+            shards::spawn("echo", async move {
+                let mut buf = [0; MESSAGE_BYTES];
+                while let Ok(count @ 1..) = stream.read(&mut buf).await {
+                    let answer = [Bytes::copy_from_slice(&buf[..count])];
+                    stream.write_vectored_all(&answer).await.unwrap();
+                }
+            })
+            .detach();
+            stop.triggered().await;
+        }
+    };
+    let running = shards::run(config, main).unwrap();
+    let addr = receiver.recv().unwrap();
+    let client = thread::spawn(move || round_trips(addr));
+    let times = client.join().unwrap();
+    stop.trigger();
+    running.join().unwrap();
+    times
+}
+
+fn round_trips(addr: SocketAddr) -> Vec<Duration> {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut buf = [7; MESSAGE_BYTES];
+    let mut times = Vec::with_capacity(ROUND_TRIPS);
+    for round in 0..WARM_UP + ROUND_TRIPS {
+        let began = Instant::now();
+        stream.write_all(&buf).unwrap();
+        stream.read_exact(&mut buf).unwrap();
+        if round >= WARM_UP {
+            times.push(began.elapsed());
+        }
+    }
+    times
+}

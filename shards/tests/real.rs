@@ -1,0 +1,19 @@
+//! The glommio engine as it stands on this machine: real threads, rings, files and sockets.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests of the crate that wraps what is banned elsewhere"
+)]
+
+mod real {
+    pub(crate) mod support;
+
+    mod boot;
+    mod buffers;
+    mod files;
+    mod polling;
+    mod sockets;
+    mod tasks;
+}
