@@ -218,3 +218,60 @@ impl Body for Streamed<'_, '_> {
 
     fn rest(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{BatchBuilder, NewRecord};
+    use crate::codec::{Codec, Compression};
+
+    #[test]
+    fn a_record_over_the_limit_is_refused_before_it_is_put_together() {
+        let value = vec![7; 1 << 20];
+        let record = NewRecord {
+            value: Some(&value),
+            ..NewRecord::default()
+        };
+        for codec in Codec::ALL {
+            let batch = BatchBuilder::new()
+                .compression(Compression::of(codec))
+                .record(record)
+                .build();
+            let header = BatchHeader::parse(&batch).unwrap();
+            let mut workspace = Workspace::new();
+            let mut read = |record_bytes_max| {
+                let limits = Limits {
+                    record_bytes_max,
+                    ..Limits::default()
+                };
+                let mut stream = RecordStream::new(&batch, &header, &limits, &mut workspace)?;
+                stream
+                    .next()
+                    .map(|record| record.and_then(|record| record.value.map(<[u8]>::len)))
+            };
+            let error = read(1 << 20).unwrap_err();
+            assert!(
+                matches!(error, RecordError::RecordTooLarge { index: 0, .. }),
+                "{codec}: {error}"
+            );
+            assert_eq!(read((1 << 20) + 100), Ok(Some(1 << 20)), "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_batch_shorter_than_its_header_says_is_refused() {
+        let batch = BatchBuilder::new().record(NewRecord::default()).build();
+        let header = BatchHeader::parse(&batch).unwrap();
+        let short = &batch[..batch.len() - 1];
+        let mut workspace = Workspace::new();
+        let error =
+            RecordStream::new(short, &header, &Limits::default(), &mut workspace).unwrap_err();
+        assert_eq!(
+            error,
+            RecordError::Truncated {
+                have: short.len(),
+                need: batch.len()
+            }
+        );
+    }
+}
