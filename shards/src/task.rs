@@ -95,14 +95,18 @@ where
     Task { handle, finished }
 }
 
-/// Lets every other ready task of this shard run before going on.
+/// Lets every other ready task of this shard run, and what the kernel has done in the meantime
+/// be seen, before going on. Long work without I/O calls this now and then.
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        context::with(|context| match &context.engine {
+            EngineHandle::Glommio(shard) => shard.wake_after_io(cx),
+            EngineHandle::Sim(_) => cx.waker().wake_by_ref(),
+        });
         Poll::Pending
     })
     .await;

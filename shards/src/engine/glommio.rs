@@ -9,9 +9,11 @@
 //! - its wakers may not be dropped on other threads while the task's handle goes away: tasks
 //!   get wakers of ours ([`wake`]);
 //! - at its end it neither drops its tasks nor waits for the kernel: [`Shard::end`] does;
-//! - it parks with work to do when its preempt timer is 1 ms or less: it stays at 100 ms.
+//! - it parks with work to do when its preempt timer is 1 ms or less: it stays at 100 ms;
+//! - while tasks are ready it looks at files and sockets only as often as that timer fires. A
+//!   task that yields by waking itself would hold up all I/O for 100 ms: [`NextPass`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +49,7 @@ pub(crate) struct Shard {
 
 struct Inner {
     tasks: Tasks,
+    next_pass: NextPass,
     home: Arc<Home>,
     /// File operations whose future was dropped before the kernel was done. Their buffers
     /// belong to the executor until it is.
@@ -66,6 +69,7 @@ impl Shard {
         Shard {
             inner: Rc::new(Inner {
                 tasks: Tasks::new(Hub::here()),
+                next_pass: NextPass::default(),
                 home: Home::here(),
                 abandoned: Cell::new(0),
             }),
@@ -131,6 +135,11 @@ impl Shard {
         std::process::exit(FATAL_EXIT_CODE)
     }
 
+    /// Wakes the task after the executor has next looked at its rings.
+    pub(crate) fn wake_after_io(&self, cx: &mut Context<'_>) {
+        self.inner.next_pass.wake(cx);
+    }
+
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.inner.home
     }
@@ -161,6 +170,7 @@ impl Shard {
             }
             crate::task::yield_now().await;
         }
+        self.inner.next_pass.end();
         self.inner.tasks.close();
         drop(hub);
         // Cancellations go to the kernel in the next round of the executor.
@@ -179,6 +189,36 @@ impl Shard {
             shard: self.clone(),
             landed: false,
         }
+    }
+}
+
+/// Wakes tasks at the executor's next pass over its rings.
+///
+/// glommio has no such call, but this is what one end of its shared channels does while the
+/// other is not there: it asks again at each pass. So a channel whose other end never comes.
+#[derive(Default)]
+struct NextPass {
+    /// Made at the first use, as it needs the executor to run.
+    waits: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+}
+
+impl NextPass {
+    fn wake(&self, cx: &mut Context<'_>) {
+        let mut waits = self.waits.borrow_mut();
+        let waits = waits.get_or_insert_with(|| {
+            let (other_end, end) = glommio::channels::shared_channel::new_bounded::<()>(1);
+            Box::pin(async move {
+                let _other_end = other_end;
+                drop(end.connect().await);
+            })
+        });
+        let polled = waits.as_mut().poll(cx);
+        assert!(polled.is_pending(), "the other end never comes");
+    }
+
+    /// Before the executor goes.
+    fn end(&self) {
+        self.waits.take();
     }
 }
 

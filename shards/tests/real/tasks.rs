@@ -1,12 +1,14 @@
 //! Tasks, timers and what goes across shards.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tailwater_shards::{self as shards, Elapsed, ShardId, Shutdown};
+use bytes::Bytes;
+use tailwater_shards::{self as shards, Elapsed, Listener, ShardId, Shutdown, Stream};
 
 use super::support::on_shards;
 
@@ -205,6 +207,43 @@ fn uuids_are_version_four_and_differ() {
         let (a, b) = (shards::random_uuid(), shards::random_uuid());
         assert_ne!(a, b);
         assert_eq!((a[6] >> 4, a[8] >> 6), (4, 0b10));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_task_that_only_yields_holds_up_neither_timers_nor_sockets() {
+    on_shards(1, |_| async {
+        let busy = shards::spawn("busy", async {
+            let mut rounds = 0u64;
+            loop {
+                rounds += 1;
+                shards::yield_now().await;
+                assert!(rounds < 100_000, "nothing else gets to run");
+            }
+        });
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = shards::spawn("echo", async move {
+            let stream = listener.accept().await.unwrap().into_stream().unwrap();
+            let mut byte = [0];
+            while stream.read(&mut byte).await.unwrap() == 1 {
+                let answer = [Bytes::copy_from_slice(&byte)];
+                stream.write_vectored_all(&answer).await.unwrap();
+            }
+        });
+        let client = Stream::connect(addr).await.unwrap();
+        for round in 0..100 {
+            let sent = [Bytes::copy_from_slice(&[round])];
+            client.write_vectored_all(&sent).await.unwrap();
+            let mut byte = [0];
+            assert_eq!(client.read(&mut byte).await.unwrap(), 1);
+            assert_eq!(byte, [round]);
+        }
+        shards::sleep(Duration::from_millis(1)).await;
+        drop(client);
+        server.await.unwrap();
+        assert!(!busy.is_finished());
     })
     .unwrap();
 }
