@@ -46,7 +46,8 @@ impl Listener {
     }
 
     /// Waits for the next connection. An error is of that connection, or of a want of
-    /// descriptors (EMFILE, ENFILE): the listener goes on.
+    /// descriptors (EMFILE, ENFILE), which lasts: the listener goes on, but wait before the
+    /// next call. A dropped future loses no connection.
     pub async fn accept(&self) -> io::Result<Accepted> {
         let inner = match &self.inner {
             ListenerInner::Glommio(listener) => AcceptedInner::Glommio(listener.accept().await?),

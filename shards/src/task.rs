@@ -103,13 +103,22 @@ pub async fn yield_now() {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        context::with(|context| match &context.engine {
-            EngineHandle::Glommio(shard) => shard.wake_after_io(cx),
-            EngineHandle::Sim(_) => cx.waker().wake_by_ref(),
-        });
+        wake_after_io(cx);
         Poll::Pending
     })
     .await;
+}
+
+/// Wakes the task once the others have run and the engine has looked at its I/O: what a future
+/// that has done enough for one poll does in place of waking itself.
+pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
+    match context::try_current()
+        .as_ref()
+        .map(|context| &context.engine)
+    {
+        Some(EngineHandle::Glommio(shard)) => shard.wake_after_io(cx),
+        Some(EngineHandle::Sim(_)) | None => cx.waker().wake_by_ref(),
+    }
 }
 
 /// Panics caught at a spawn of this shard since it began.

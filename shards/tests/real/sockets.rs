@@ -239,3 +239,27 @@ fn connecting_to_nobody_is_refused() {
     })
     .unwrap();
 }
+
+#[test]
+fn an_accept_that_is_given_up_loses_no_connection() {
+    on_shards(1, |_| async {
+        let listener = Listener::bind(ANY_PORT).unwrap();
+        let addr = listener.local_addr().unwrap();
+        for _ in 0..50 {
+            let client = shards::spawn("connect", async move { Stream::connect(addr).await });
+            // Given up again and again while the connection comes in.
+            let server = loop {
+                let mut accept = Box::pin(listener.accept());
+                if let std::task::Poll::Ready(accepted) = futures_util::poll!(&mut accept) {
+                    break accepted.unwrap();
+                }
+                shards::yield_now().await;
+                drop(accept);
+            };
+            let server = server.into_stream().unwrap();
+            let client = client.await.unwrap().unwrap();
+            assert_eq!(client.local_addr().unwrap(), server.peer_addr().unwrap());
+        }
+    })
+    .unwrap();
+}

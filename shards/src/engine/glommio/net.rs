@@ -5,11 +5,13 @@
 //! only, so that a read and a write may be in progress at once (it keeps a source for each).
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,6 +22,10 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
     sockopt,
 };
+
+use super::{Shard, TaskHandle};
+use crate::sync::Notify;
+use crate::task::{CatchPanic, TaskPanicked};
 
 /// Connections that wait to be accepted; the kernel refuses more (and caps this at
 /// net.core.somaxconn).
@@ -34,9 +40,23 @@ const SLICES_ON_STACK: usize = 32;
 /// What is sent by the call that waits for room: small, as it is outside the vectored path.
 const WAITING_PIECE_BYTES: usize = 4096;
 
+/// Sockets that have been accepted and wait to be asked for; then the kernel's backlog fills.
+const ACCEPTED_MAX: usize = 16;
+
 pub(crate) struct Listener {
-    listener: TcpListener,
     local: SocketAddr,
+    accepted: Rc<AcceptedQueue>,
+    /// Accepts while the listener is there.
+    _acceptor: TaskHandle<Result<(), TaskPanicked>>,
+}
+
+/// Between the acceptor and those who call `accept`. An accept that is cancelled in the ring
+/// may succeed all the same, and its socket would be lost; so none is before the end.
+#[derive(Default)]
+struct AcceptedQueue {
+    queue: RefCell<VecDeque<io::Result<Accepted>>>,
+    filled: Notify,
+    emptied: Notify,
 }
 
 impl Listener {
@@ -61,7 +81,13 @@ impl Listener {
         // SAFETY: the descriptor is a listening TCP socket, and ours alone until it is given
         // away here.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
-        Ok(Listener { listener, local })
+        let accepted = Rc::new(AcceptedQueue::default());
+        let acceptor = accept_all(listener, Rc::clone(&accepted));
+        Ok(Listener {
+            local,
+            accepted,
+            _acceptor: Shard::current().spawn("accept", CatchPanic::new("accept", acceptor)),
+        })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -69,14 +95,43 @@ impl Listener {
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
-        let accepted = self.listener.shared_accept().await?;
-        // It neither closes what is dropped nor gives its descriptor away; bound it does both.
-        let bound = accepted.bind_to_executor();
-        // SAFETY: `bound` holds the descriptor open until the end of this function.
-        let fd = unsafe { BorrowedFd::borrow_raw(bound.as_raw_fd()) };
-        let socket = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
-        Ok(Accepted { socket })
+        loop {
+            let filled = self.accepted.filled.notified();
+            let next = self.accepted.queue.borrow_mut().pop_front();
+            if let Some(next) = next {
+                self.accepted.emptied.notify_one();
+                return next;
+            }
+            filled.await;
+        }
     }
+}
+
+/// Accepts for as long as it is polled; an error waits to be taken like a socket.
+async fn accept_all(listener: TcpListener, accepted: Rc<AcceptedQueue>) {
+    loop {
+        while accepted.queue.borrow().len() >= ACCEPTED_MAX {
+            accepted.emptied.notified().await;
+        }
+        let next = accept_one(&listener).await;
+        let failed = next.is_err();
+        accepted.queue.borrow_mut().push_back(next);
+        accepted.filled.notify_one();
+        // An error that lasts (no descriptors left) is told once for each call of `accept`.
+        while failed && !accepted.queue.borrow().is_empty() {
+            accepted.emptied.notified().await;
+        }
+    }
+}
+
+async fn accept_one(listener: &TcpListener) -> io::Result<Accepted> {
+    let accepted = listener.shared_accept().await?;
+    // It neither closes what is dropped nor gives its descriptor away; bound it does both.
+    let bound = accepted.bind_to_executor();
+    // SAFETY: `bound` holds the descriptor open until the end of this function.
+    let fd = unsafe { BorrowedFd::borrow_raw(bound.as_raw_fd()) };
+    let socket = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+    Ok(Accepted { socket })
 }
 
 pub(crate) struct Accepted {
