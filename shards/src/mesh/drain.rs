@@ -1,0 +1,89 @@
+//! The task that empties a shard's inbound rings, always: also while the outbound ones are full.
+//!
+//! It never waits for anything but messages: a request that cannot be answered at once goes on in a
+//! task of its own, and a reply has its slot. So two shards that fill each other's rings both go on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::endpoint::Endpoint;
+
+/// Messages handled from one peer before the next peer's turn.
+const TURN_MESSAGES: usize = 32;
+
+/// Messages handled before the shard's other tasks have their turn.
+const POLL_MESSAGES: usize = 256;
+
+/// Ends when the mesh was closed on this shard; dropped before, it closes it.
+pub(super) struct Drain<Q: 'static, A: 'static> {
+    endpoint: Rc<Endpoint<Q, A>>,
+}
+
+impl<Q, A> Drain<Q, A> {
+    pub(super) fn new(endpoint: Rc<Endpoint<Q, A>>) -> Drain<Q, A> {
+        Drain { endpoint }
+    }
+
+    /// One turn for each peer. How many messages there were.
+    fn turn(&self) -> usize {
+        let mut handled = 0;
+        for peer in self.endpoint.peers() {
+            for _ in 0..TURN_MESSAGES {
+                let Some(message) = peer.link.pop() else {
+                    break;
+                };
+                self.endpoint.handle(peer, message);
+                handled += 1;
+            }
+            if peer.link.is_finished() {
+                self.endpoint.lose(peer);
+            }
+        }
+        handled
+    }
+
+    /// Nothing to pop, and no peer's end to be noticed.
+    fn is_idle(&self) -> bool {
+        let mut peers = self.endpoint.peers().iter();
+        peers.all(|peer| peer.link.is_empty() && (peer.is_lost() || !peer.link.is_finished()))
+    }
+}
+
+impl<Q, A> Future for Drain<Q, A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let bell = self.endpoint.bell();
+        let mut handled = 0;
+        while !self.endpoint.is_closed() {
+            // SAFETY: this shard's one drain task is the sleeper of its bell.
+            unsafe { bell.rise() };
+            match self.turn() {
+                0 => {
+                    if self.endpoint.is_closed() {
+                        break;
+                    }
+                    // SAFETY: as above.
+                    unsafe { bell.announce(cx.waker()) };
+                    if self.is_idle() {
+                        return Poll::Pending;
+                    }
+                }
+                count => handled += count,
+            }
+            if handled >= POLL_MESSAGES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<Q, A> Drop for Drain<Q, A> {
+    fn drop(&mut self) {
+        self.endpoint.close();
+    }
+}
