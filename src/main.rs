@@ -1,3 +1,83 @@
 //! The `tailwater` binary: arguments, configuration, boot.
 
-fn main() {}
+// This crate runs before the shards and around them: it may read files and print.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr)]
+
+mod boot;
+mod cli;
+mod machine;
+mod settings;
+mod start_block;
+mod verify;
+
+use std::process::ExitCode;
+
+use tailwater_server::{Server, Shutdown};
+
+use cli::Action;
+use settings::{CommandLine, Settings};
+
+/// Exit status of a configuration, data directory or machine that was refused.
+const REFUSED: u8 = 1;
+
+fn main() -> ExitCode {
+    let action = match cli::parse(std::env::args_os()) {
+        Ok(action) => action,
+        Err(error) => error.exit(),
+    };
+    let done = match action {
+        Action::Serve(line) => serve(&line),
+        Action::ConfigExample => {
+            print!("{}", settings::example(boot::kafka_keys()));
+            Ok(())
+        }
+        Action::Verify { dir, wal_dir } => verify::verify(&dir, wal_dir.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("tailwater: {sentence}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. The error is one sentence.
+fn serve(line: &CommandLine) -> Result<(), String> {
+    let settings = Settings::load(line, std::env::vars(), &boot::KafkaKeys).map_err(sentence)?;
+    let config = boot::server_config(&settings).map_err(sentence)?;
+    start_logging();
+    let running = Server::start(config).map_err(sentence)?;
+    print!("{}", start_block::start_block(running.info()));
+    let signals = stop_on_signals(running.shutdown_handle()).map_err(sentence)?;
+    let ended = running.join().map_err(sentence);
+    signals.close();
+    ended
+}
+
+fn sentence(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Logs go to standard error; `TAILWATER_LOG` filters them as `tracing` does (default: warn).
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TAILWATER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// SIGTERM and SIGINT drain the server; a second one ends the process at once.
+fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<signal_hook::iterator::Handle> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, _) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(128 + SIGINT);
+            }
+            shutdown.trigger();
+        }
+    })?;
+    Ok(handle)
+}

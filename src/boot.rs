@@ -1,0 +1,153 @@
+//! From settings to the server's typed configuration: defaults that depend on the machine, and
+//! every refusal that needs no disk.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tailwater_broker::BrokerSettings;
+use tailwater_server::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
+
+use crate::machine;
+use crate::settings::{
+    BrokerKeys, Settings, SettingsError, Source, cpu_list, number, size, socket_address, words,
+};
+
+/// Kafka's broker keys, as the `broker` crate knows them.
+pub(crate) struct KafkaKeys;
+
+/// Kafka's keys that this program has keys of its own for: they are shown to clients with the
+/// values in force, and setting them here would say the same thing twice.
+const OWN_KEYS_INSTEAD: &[&str] = &[
+    "advertised.listeners",
+    "broker.id",
+    "broker.rack",
+    "listeners",
+    "log.dir",
+    "log.dirs",
+    "node.id",
+];
+
+impl BrokerKeys for KafkaKeys {
+    fn names(&self) -> Vec<&str> {
+        kafka_keys().map(|(name, _, _)| name).collect()
+    }
+}
+
+/// Kafka's broker keys that can be set: name, default, text.
+pub(crate) fn kafka_keys()
+-> impl Iterator<Item = (&'static str, Option<&'static str>, &'static str)> {
+    BrokerSettings::documented().filter(|(name, _, _)| !OWN_KEYS_INSTEAD.contains(name))
+}
+
+const WAL_BYTES_MIN: u64 = 32 << 20;
+const MEMORY_BYTES_MIN: u64 = 32 << 20;
+const SHARDS_MAX: u16 = 256;
+
+/// The server's configuration.
+///
+/// # Errors
+/// One sentence that names the key, its value and where it came from.
+pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, SettingsError> {
+    let poll = poll(settings)?;
+    let cpus = cpus(settings, poll)?;
+    let broker: BTreeMap<String, String> =
+        settings.broker_pairs().map(|(name, value, _)| (name.to_owned(), value.to_owned())).collect();
+    Ok(ServerConfig {
+        listen: required(settings, "listen", socket_address)?,
+        advertise: settings.parse("advertise", advertised)?,
+        data_dir: required(settings, "data-dir", directory)?,
+        wal_dir: settings.parse("wal-dir", directory)?,
+        wal_bytes: required(settings, "wal-size", |text| at_least(text, WAL_BYTES_MIN))?,
+        disk_reserve_bytes: required(settings, "disk-reserve", size)?,
+        node_id: required(settings, "node-id", |text| number(text, 0, i32::MAX))?,
+        cpus,
+        poll,
+        engine: required(settings, "engine", |text| words(text, &[("glommio", Engine::Glommio)]))?,
+        memory_bytes: settings
+            .parse("memory", |text| at_least(text, MEMORY_BYTES_MIN))?
+            .unwrap_or_else(machine::memory_bytes_default),
+        limits: limits(settings, &broker)?,
+        broker,
+    })
+}
+
+/// A key of the table that has a default.
+fn required<T>(
+    settings: &Settings,
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, SettingsError> {
+    settings.parse(name, parse).map(|value| value.expect("the table has a default for it"))
+}
+
+fn at_least(text: &str, least: u64) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes < least { Err(format!("expected at least {} MiB", least >> 20)) } else { Ok(bytes) }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("expected a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn advertised(text: &str) -> Result<Advertised, String> {
+    let expected = || "expected HOST:PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(expected());
+    }
+    Ok(Advertised { host: host.to_owned(), port: port.parse().map_err(|_| expected())? })
+}
+
+fn poll(settings: &Settings) -> Result<Poll, SettingsError> {
+    let spin = required(settings, "spin-us", |text| number(text, 1, 1_000_000u64))?;
+    let spin = Duration::from_micros(spin);
+    required(settings, "poll", |text| {
+        words(text, &[("park", Poll::Park), ("adaptive", Poll::Adaptive { spin }), ("spin", Poll::Spin)])
+    })
+}
+
+/// One core a shard: those named, or as many as `shards` says of those this process may use.
+fn cpus(settings: &Settings, poll: Poll) -> Result<Vec<usize>, SettingsError> {
+    let shards = settings.parse("shards", |text| number(text, 1, SHARDS_MAX))?;
+    let usable = machine::usable_cpus();
+    let named = settings.parse("cpus", |text| {
+        let cpus = cpu_list(text)?;
+        match cpus.iter().find(|cpu| !usable.contains(cpu)) {
+            Some(cpu) => Err(format!("core {cpu} is not one this process may use ({usable:?})")),
+            None => Ok(cpus),
+        }
+    })?;
+    Ok(match (named, shards) {
+        (Some(cpus), None) => cpus,
+        (Some(cpus), Some(shards)) => around(&cpus, shards),
+        (None, Some(shards)) => around(&usable, shards),
+        (None, None) => around(&usable, machine::shards_default(poll == Poll::Spin)),
+    })
+}
+
+/// `shards` cores out of `cpus`, going round when there are more shards than cores.
+fn around(cpus: &[usize], shards: u16) -> Vec<usize> {
+    cpus.iter().copied().cycle().take(usize::from(shards)).collect()
+}
+
+/// Connection limits are Kafka's broker keys; the `broker` crate has checked their values.
+fn limits(
+    settings: &Settings,
+    broker: &BTreeMap<String, String>,
+) -> Result<ConnectionLimits, SettingsError> {
+    let checked = BrokerSettings::from_pairs(broker).map_err(|error| {
+        let (name, value, source) = settings
+            .broker_pairs()
+            .find(|(name, _, _)| error.to_string().contains(*name))
+            .unwrap_or(("", "", &Source::Default));
+        Settings::bad(name, value, source, error.to_string())
+    })?;
+    Ok(ConnectionLimits {
+        connections_max: checked.connections_max,
+        connections_per_ip_max: checked.connections_per_ip_max,
+        idle_max: u64::try_from(checked.connections_max_idle_ms).ok().map(Duration::from_millis),
+        request_bytes_max: checked.request_bytes_max,
+    })
+}

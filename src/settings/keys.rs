@@ -1,0 +1,100 @@
+//! The one table of what `tailwater serve` can be told.
+//!
+//! Every row is a flag (`--data-dir`), a key of the configuration file (`data-dir`) and an
+//! environment variable (`TAILWATER_DATA_DIR`). The command line, the example file and the
+//! error for an unknown key are all made from it.
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Its name in the file; with two dashes before it, the flag.
+    pub(crate) name: &'static str,
+    /// The shape of its value, as the help shows it.
+    pub(crate) shape: &'static str,
+    /// Its value when nobody sets it; `None` where absence itself means something.
+    pub(crate) default: Option<&'static str>,
+    /// What it does and what it costs.
+    pub(crate) doc: &'static str,
+}
+
+/// The process's own keys. Kafka's broker keys are a table of the `broker` crate.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        shape: "HOST:PORT",
+        default: Some("127.0.0.1:9092"),
+        doc: "Address the broker accepts clients on.",
+    },
+    Key {
+        name: "advertise",
+        shape: "HOST:PORT",
+        default: None,
+        doc: "Address clients are told to connect to. Default: the address listened on.",
+    },
+    Key {
+        name: "data-dir",
+        shape: "DIR",
+        default: Some("./data"),
+        doc: "Directory of the log. Made if it does not exist; its file system must support O_DIRECT.",
+    },
+    Key {
+        name: "wal-dir",
+        shape: "DIR",
+        default: None,
+        doc: "Directory of the write-ahead log, for a device of its own. Default: inside the data directory. It belongs to its data directory: a start with another one is refused.",
+    },
+    Key {
+        name: "wal-size",
+        shape: "SIZE",
+        default: Some("256MiB"),
+        doc: "Size of each shard's write-ahead log. Larger means fewer, larger writes to segments and a longer replay after a crash; full means appends wait.",
+    },
+    Key {
+        name: "disk-reserve",
+        shape: "SIZE",
+        default: Some("1GiB"),
+        doc: "Free space kept on the disk. Below it produce answers KAFKA_STORAGE_ERROR while reads and deletions go on.",
+    },
+    Key {
+        name: "node-id",
+        shape: "N",
+        default: Some("1"),
+        doc: "This broker's id. It is written into the data directory at the first start and must not change.",
+    },
+    Key {
+        name: "shards",
+        shape: "N",
+        default: None,
+        doc: "Number of shards, one pinned thread each. Default: the cores this process may use. May differ from start to start.",
+    },
+    Key {
+        name: "cpus",
+        shape: "LIST",
+        default: None,
+        doc: "The cores to pin shards to, such as 0,2-3. Default: those this process may use, in order.",
+    },
+    Key {
+        name: "poll",
+        shape: "park|adaptive|spin",
+        default: Some("park"),
+        doc: "How a shard waits: `park` sleeps in the kernel and costs nothing idle; `adaptive` spins for spin-us first; `spin` never sleeps, costs a whole core, and leaves one core to the kernel unless `shards` or `cpus` say otherwise.",
+    },
+    Key {
+        name: "spin-us",
+        shape: "N",
+        default: Some("50"),
+        doc: "Microseconds `adaptive` spins before it sleeps: CPU time against the cost of a wake (some 25 us).",
+    },
+    Key {
+        name: "engine",
+        shape: "NAME",
+        default: Some("glommio"),
+        doc: "What the shards run on: `glommio`.",
+    },
+    Key {
+        name: "memory",
+        shape: "SIZE",
+        default: None,
+        doc: "Memory for buffers and caches over all shards. Default: half of what the machine or the control group has, at most 4 GiB.",
+    },
+];

@@ -1,0 +1,31 @@
+//! The one short block that a start prints.
+
+use tailwater_server::{Engine, Poll, StartInfo};
+
+/// Address, shards and their cores, engine, poll mode, data directory, what was recovered.
+pub(crate) fn start_block(info: &StartInfo) -> String {
+    let cpus: Vec<String> = info.cpus.iter().map(usize::to_string).collect();
+    let engine = match info.engine {
+        Engine::Glommio => "glommio",
+    };
+    let poll = match info.poll {
+        Poll::Park => "park".to_owned(),
+        Poll::Adaptive { spin } => format!("adaptive, {} us", spin.as_micros()),
+        Poll::Spin => "spin".to_owned(),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "tailwater {version} on {} (advertised as {})\n  \
+         shards    {} on cores {}\n  \
+         engine    {engine}, poll {poll}\n  \
+         data      {} (cluster {})\n  \
+         recovered {}\n",
+        info.addr,
+        info.advertised,
+        info.cpus.len(),
+        cpus.join(","),
+        info.data_dir.display(),
+        info.cluster_id,
+        info.recovery,
+    )
+}
