@@ -7,6 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use crate::identity::Identity;
+
 /// What the shards' executors run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -93,4 +97,18 @@ pub struct ServerConfig {
     /// Kafka's broker keys that the broker knows (`num.partitions`, `log.retention.ms`, ...),
     /// as text: the `broker` crate parses and refuses them by name.
     pub broker: BTreeMap<String, String>,
+}
+
+impl ServerConfig {
+    /// What clients are told, once the address listened on is known.
+    pub(crate) fn identity(&self, addr: SocketAddr, cluster_id: Uuid) -> Identity {
+        let (host, port) = match &self.advertise {
+            Some(Advertised { host, port: 0 }) => (host.clone(), addr.port()),
+            Some(Advertised { host, port }) => (host.clone(), *port),
+            // Nobody can connect to "any address": this machine at least can.
+            None if addr.ip().is_unspecified() => ("localhost".to_owned(), addr.port()),
+            None => (addr.ip().to_string(), addr.port()),
+        };
+        Identity::new(self.node_id, &host, port, cluster_id)
+    }
 }

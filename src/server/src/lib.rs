@@ -15,10 +15,26 @@
 //! running.join()?;                            // returns when the last shard has stopped
 //! ```
 
+mod accept;
+mod admission;
+mod boot;
 mod config;
+mod connection;
 mod error;
+mod gate;
+mod hand_out;
+mod handlers;
+mod identity;
+mod limits;
+mod program;
+mod registry;
+mod router;
 mod server;
+mod shard;
+mod stages;
 
 pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
 pub use error::{ServeError, StartError};
+pub use program::Program;
 pub use server::{RunningServer, Server, Shutdown, StartInfo};
+pub use stages::Stages;

@@ -2,9 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use tailwater_shards::{RunConfig, Running};
 
 use crate::config::{Engine, Poll, ServerConfig};
 use crate::error::{ServeError, StartError};
+use crate::identity::Identity;
+use crate::program::Program;
 
 /// Starts servers.
 #[derive(Debug)]
@@ -16,8 +21,92 @@ impl Server {
     ///
     /// # Errors
     /// One sentence on what was refused; nothing was served.
-    pub fn start(_config: ServerConfig) -> Result<RunningServer, StartError> {
-        Err(StartError::Config("the server cannot start yet".to_owned()))
+    pub fn start(config: ServerConfig) -> Result<RunningServer, StartError> {
+        let mut run = RunConfig::new(config.cpus.clone());
+        run.engine = match config.engine {
+            Engine::Glommio => tailwater_shards::Engine::Glommio,
+        };
+        run.poll = match config.poll {
+            Poll::Park => tailwater_shards::Poll::Park,
+            Poll::Adaptive { spin } => tailwater_shards::Poll::Adaptive { spin },
+            Poll::Spin => tailwater_shards::Poll::Spin,
+        };
+        let directories = Directories::make(&config)?;
+        run.probe_dirs = directories.all.clone();
+        let (program, started) = Program::new(config)?;
+        let shutdown = program.shutdown();
+        let main = move |me| Arc::clone(&program).run(me);
+        let running = tailwater_shards::run(run, main)
+            .map_err(|error| StartError::Engine(error.to_string()))?;
+        match started.recv() {
+            Ok(Ok(info)) => {
+                directories.keep();
+                Ok(RunningServer {
+                    info,
+                    shutdown: Shutdown { switch: shutdown },
+                    running,
+                })
+            }
+            Ok(Err(error)) => {
+                shutdown.trigger();
+                // The start's own error says more than how the shards ended.
+                let _ended = running.join();
+                Err(error)
+            }
+            Err(_) => {
+                shutdown.trigger();
+                let ended = running.join().err().map(|error| error.to_string());
+                Err(StartError::Engine(
+                    ended.unwrap_or_else(|| "shard 0 ended".to_owned()),
+                ))
+            }
+        }
+    }
+}
+
+/// The directories that files will be in. Those that were made for this start are taken away
+/// again when it is refused, as far as they are empty.
+struct Directories {
+    all: Vec<PathBuf>,
+    made: Vec<PathBuf>,
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no shard runs yet that could make them"
+)]
+impl Directories {
+    fn make(config: &ServerConfig) -> Result<Self, StartError> {
+        let mut directories = Self {
+            all: Vec::new(),
+            made: Vec::new(),
+        };
+        for dir in [Some(&config.data_dir), config.wal_dir.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !dir.exists() {
+                std::fs::create_dir_all(dir).map_err(|error| {
+                    StartError::Storage(format!("cannot make {}: {error}", dir.display()))
+                })?;
+                directories.made.push(dir.clone());
+            }
+            directories.all.push(dir.clone());
+        }
+        Ok(directories)
+    }
+
+    fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Directories {
+    fn drop(&mut self) {
+        for dir in &self.made {
+            // One that is not empty any more stays.
+            let _removed = std::fs::remove_dir(dir);
+        }
     }
 }
 
@@ -42,14 +131,38 @@ pub struct StartInfo {
     pub recovery: String,
 }
 
+impl StartInfo {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        addr: SocketAddr,
+        identity: &Identity,
+        recovery: String,
+    ) -> Self {
+        Self {
+            addr,
+            advertised: format!("{}:{}", &*identity.host, identity.port),
+            cpus: config.cpus.clone(),
+            engine: config.engine,
+            poll: config.poll,
+            data_dir: config.data_dir.clone(),
+            cluster_id: identity.cluster_id.to_string(),
+            recovery,
+        }
+    }
+}
+
 /// Asks a server to stop. Clone and Send.
 #[derive(Debug, Clone)]
-pub struct Shutdown {}
+pub struct Shutdown {
+    switch: tailwater_shards::Shutdown,
+}
 
 impl Shutdown {
     /// Stops accepting, answers what is in flight, checkpoints and ends; within a second.
     /// Further calls do nothing.
-    pub fn trigger(&self) {}
+    pub fn trigger(&self) {
+        self.switch.trigger();
+    }
 }
 
 /// A server that serves.
@@ -57,6 +170,7 @@ impl Shutdown {
 pub struct RunningServer {
     info: StartInfo,
     shutdown: Shutdown,
+    running: Running,
 }
 
 impl RunningServer {
@@ -80,6 +194,8 @@ impl RunningServer {
     /// # Errors
     /// If a shard ended by itself.
     pub fn join(self) -> Result<(), ServeError> {
-        Ok(())
+        self.running
+            .join()
+            .map_err(|error| ServeError::Shard(error.to_string()))
     }
 }

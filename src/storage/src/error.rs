@@ -55,6 +55,9 @@ pub enum StorageError {
     /// A file that everything else depends on is damaged.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// The metadata in the log cannot be understood; the sentence is its reader's.
+    #[error("{0}")]
+    MetadataUnreadable(String),
     /// Less free space than the reserve: nothing is appended until some is freed.
     #[error("the disk has less free space than the reserve")]
     DiskFull,

@@ -1,13 +1,39 @@
 //! From what a start finds on the disk to what the shards start with.
+//!
+//! On shard 0, before any client: lock, sync every WAL, read checkpoints and WALs, put every log
+//! together, raise the generation durably, and seal the WALs of the past in the new generation's
+//! first commit. Until the generation is raised nothing is altered. No segment is read and no
+//! file of an idle partition opened.
+#![deny(clippy::indexing_slicing)]
+
+mod open;
+mod replay;
+mod scan;
+mod seal;
+mod seeds;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tailwater_shards::{dir, spawn, wall_clock_ms};
 use uuid::Uuid;
 
+pub use self::seeds::ShardSeed;
+pub(crate) use self::replay::SeedLog;
+pub(crate) use self::scan::{Known, OldWal, Sink};
+pub(crate) use self::seeds::{Handoff, OldFileInfo};
+use self::open::Held;
+use self::replay::Replay;
+use crate::checkpoint::format::Seal;
+use crate::checkpoint::reader::{self, Slot};
+use crate::checkpoint::writer::directory;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
-use crate::ids::{Generation, TopicPartition};
+use crate::ids::{Generation, TopicPartition, owner};
+use crate::root::{self, Root};
+use crate::wal::StreamStart;
 
 /// The metadata that a start found: the last snapshot and the entries after it, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,10 +49,6 @@ pub struct MetadataReplay {
 pub struct TopicEra {
     /// How many partitions it has; entries of others are dropped.
     pub partitions: i32,
-}
-
-/// What a shard starts with. Made on shard 0, sent to its shard, used there once.
-pub struct ShardSeed {
 }
 
 /// What a start found, for its one short block of output and for tests.
@@ -65,7 +87,18 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
+/// What the checkpoints of all generations say together.
+#[derive(Default)]
+struct Checkpoints {
+    /// By generation and shard.
+    known: BTreeMap<(Generation, u16), Known>,
+    seals: BTreeMap<(Generation, u16), u64>,
+    retired_below: Generation,
+}
+
 /// Phase one of a start, on shard 0, before anything is served.
+///
+/// `known_topics` is called once, with the metadata, and names the topics that live.
 ///
 /// # Errors
 /// Another process on the directory, a foreign, missing or damaged root, and failed I/O. Nothing
@@ -76,6 +109,262 @@ pub async fn recover(
     shards: u16,
     known_topics: impl FnOnce(&MetadataReplay) -> BTreeMap<Uuid, TopicEra>,
 ) -> Result<Recovered, StorageError> {
-    let _ = (config, node_id, shards, known_topics);
-    unimplemented!()
+    assert!(shards > 0, "a broker has at least one shard");
+    let mut report = RecoveryReport::default();
+    // Looked at before anything is made, so that a wrong directory stays as it is.
+    check_root(config, node_id, Root::load(&config.data_dir).await?.as_ref()).await?;
+    let lock = open::lock_directory(config).await?;
+    let mut held = Held { lock, wals: Vec::new() };
+    // And again under the lock: another process may have been at work until just now.
+    let root = Root::load(&config.data_dir).await?;
+    check_root(config, node_id, root.as_ref()).await?;
+    report.new_directory = root.is_none();
+    let mut root = match root {
+        Some(root) => root,
+        None => new_root(config, node_id).await?,
+    };
+    let mut replay = Replay::default();
+    let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
+    let has_checkpoints = !slots.is_empty();
+    let mut checkpoints = take_checkpoints(slots, &mut replay);
+    let mut wals =
+        Box::pin(open::open_wals(config, &root, checkpoints.retired_below, &mut held)).await?;
+    let past = Box::pin(scan_all(&mut wals, &mut checkpoints, &mut replay, &mut report)).await?;
+
+    let (entries, metadata_next) = replay.metadata_entries()?;
+    let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
+    let metadata = MetadataReplay { snapshot, entries };
+    let topics = known_topics(&metadata);
+    let logs = assemble(&mut replay, &topics, &mut report);
+    let remove = unknown_directories(config, &topics).await?;
+
+    root.generation = Generation(root.generation.0 + 1);
+    root.node_id = node_id;
+    root.shards = shards;
+    root.store(&config.data_dir).await?;
+    make_directories(config).await?;
+    let stream = seal::seal_past(config, &root, &past.seals, &mut held).await?;
+
+    let handoff = Handoff::new(shards);
+    hold_locks(held, Arc::clone(&handoff));
+    let has_past = has_checkpoints || !past.files.is_empty();
+    let files = Arc::new(past.files);
+    let mut seeds: Vec<ShardSeed> = (0..shards)
+        .map(|shard| ShardSeed {
+            generation: root.generation,
+            cluster_id: root.cluster_id,
+            shard,
+            logs: Vec::new(),
+            old_files: Arc::clone(&files),
+            has_past,
+            stream: StreamStart { next_seq: 1, ..StreamStart::default() },
+            metadata_next: 0,
+            seals: Vec::new(),
+            remove: Vec::new(),
+            handoff: Arc::clone(&handoff),
+        })
+        .collect();
+    for (tp, log) in logs {
+        let seed = seeds.get_mut(usize::from(owner(tp, shards).0)).expect("an owner is a shard");
+        seed.logs.push((tp, log));
+    }
+    let first = seeds.first_mut().expect("there is at least one shard");
+    first.stream = stream;
+    first.metadata_next = metadata_next;
+    first.seals = past.seals;
+    first.remove = remove;
+    let Root { generation, cluster_id, .. } = root;
+    Ok(Recovered { generation, cluster_id, metadata, seeds, report })
+}
+
+async fn check_root(
+    config: &StorageConfig,
+    node_id: i32,
+    root: Option<&Root>,
+) -> Result<(), StorageError> {
+    let Some(root) = root else { return root::require_empty(&config.data_dir).await };
+    if root.node_id != node_id {
+        return Err(StorageError::Foreign {
+            path: root::path(&config.data_dir),
+            what: format!("it belongs to node {}, not {node_id}", root.node_id),
+        });
+    }
+    open::check_wal_dir(config, root).await
+}
+
+/// The root of a new data directory; its generation is raised before it is stored.
+async fn new_root(config: &StorageConfig, node_id: i32) -> Result<Root, StorageError> {
+    let cluster_id = Uuid::from_bytes(tailwater_shards::random_uuid());
+    let mut wal_dir_id = Uuid::nil();
+    if let Some(wal_dir) = &config.wal_dir {
+        dir::create_all(wal_dir).await.map_err(StorageError::io("cannot create", wal_dir))?;
+        let entries =
+            dir::list(wal_dir).await.map_err(StorageError::io("cannot list", wal_dir))?;
+        // A first start that was interrupted leaves an identity and no WAL.
+        if entries.iter().any(|entry| entry.name.ends_with(".wal")) {
+            let what = "the WAL directory belongs to another data directory".to_owned();
+            return Err(StorageError::Foreign { path: wal_dir.clone(), what });
+        }
+        wal_dir_id = Uuid::from_bytes(tailwater_shards::random_uuid());
+        root::store_wal_dir_id(wal_dir, cluster_id, wal_dir_id).await?;
+    }
+    Ok(Root { cluster_id, generation: Generation(0), node_id, shards: 0, wal_dir_id })
+}
+
+/// Takes the newest record of every partition, and what is known of the WALs.
+fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
+    let mut all = Checkpoints::default();
+    for slot in &slots {
+        let newest = slot.groups.iter().map(|group| group.retired_below).max();
+        all.retired_below = all.retired_below.max(newest.unwrap_or_default());
+    }
+    for slot in slots.into_iter().filter(|slot| slot.generation >= all.retired_below) {
+        let known = all.known.entry((slot.generation, slot.shard)).or_default();
+        for group in slot.groups {
+            known.from_lsn = known.from_lsn.max(group.replay_lsn);
+            known.durable_lsn = known.durable_lsn.max(group.durable_lsn);
+            for seal in group.seals {
+                add_seal(&mut all.seals, seal);
+            }
+            if let Some((upto, bytes)) = group.metadata {
+                let newer = replay.metadata_snapshot.as_ref().is_none_or(|(had, _)| *had <= upto);
+                if newer {
+                    replay.metadata_snapshot = Some((upto, bytes));
+                }
+            }
+            for record in group.partitions {
+                if record.dropped {
+                    replay.partitions.remove(&record.tp);
+                } else {
+                    replay.partitions.entry(record.tp).or_default().record = Some(record);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Two generations that sealed the same WAL agree; if they did not, the earlier end would be the
+/// one that nothing was served beyond.
+fn add_seal(seals: &mut BTreeMap<(Generation, u16), u64>, seal: Seal) {
+    seals
+        .entry((seal.generation, seal.shard))
+        .and_modify(|end| *end = seal.end_lsn.min(*end))
+        .or_insert(seal.end_lsn);
+}
+
+/// What the WALs of the past come to.
+struct Past {
+    seals: Vec<Seal>,
+    files: Vec<OldFileInfo>,
+}
+
+async fn scan_all(
+    wals: &mut [OldWal],
+    checkpoints: &mut Checkpoints,
+    replay: &mut Replay,
+    report: &mut RecoveryReport,
+) -> Result<Past, StorageError> {
+    seal::read_seals(wals, checkpoints).await?;
+    let mut past = Past { seals: Vec::new(), files: Vec::new() };
+    let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
+    for wal in wals.iter_mut() {
+        let key = (wal.generation, wal.shard);
+        let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
+        known.seal = checkpoints.seals.get(&key).copied();
+        replay.file_base = past.files.len();
+        let scanned = wal.scan(known, replay).await;
+        report.commits += scanned.commits;
+        report.torn_tails += usize::from(scanned.torn);
+        past.seals.push(Seal {
+            generation: wal.generation,
+            shard: wal.shard,
+            end_lsn: scanned.end_lsn,
+        });
+        past.files.extend(wal.files.iter().map(|file| OldFileInfo {
+            name: file.name,
+            bytes: file.bytes,
+            start_lsn: file.start_lsn,
+        }));
+    }
+    // A WAL that a seal or a checkpoint knows to hold something, and of which no file is there.
+    let sealed = checkpoints.seals.iter().map(|(key, end)| (*key, *end));
+    let checked = checkpoints.known.iter().map(|(key, known)| (*key, known.durable_lsn));
+    for ((generation, shard), end) in sealed.chain(checked) {
+        let needed = end > checkpoints.known.get(&(generation, shard)).map_or(0, |k| k.from_lsn);
+        if needed && generation >= checkpoints.retired_below && !had_wal.contains(&(generation, shard))
+        {
+            let what = "all files of a WAL that is still needed are missing".to_owned();
+            let file = format!("WAL of generation {generation}, shard {shard}").into();
+            replay.lost_unknown(&Corrupt { file, position: end, what });
+        }
+    }
+    Ok(past)
+}
+
+fn assemble(
+    replay: &mut Replay,
+    topics: &BTreeMap<Uuid, TopicEra>,
+    report: &mut RecoveryReport,
+) -> Vec<(TopicPartition, SeedLog)> {
+    let now_ms = wall_clock_ms();
+    let mut logs = Vec::new();
+    for (tp, partition) in std::mem::take(&mut replay.partitions) {
+        let lives = topics.get(&tp.topic).is_some_and(|era| (0..era.partitions).contains(&tp.partition));
+        if !lives {
+            continue;
+        }
+        let log = partition.assemble(now_ms);
+        report.replayed_bytes += log.runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
+        if let Some(damage) = &log.damage {
+            report.damage.push(damage.clone());
+            report.out_of_service.push(tp);
+        }
+        logs.push((tp, log));
+    }
+    report.partitions = logs.len();
+    report.unknown_losses = !replay.lost_unknown.is_empty();
+    report.damage.append(&mut replay.lost_unknown);
+    logs
+}
+
+/// Directories of topics and partitions that are no more.
+async fn unknown_directories(
+    config: &StorageConfig,
+    topics: &BTreeMap<Uuid, TopicEra>,
+) -> Result<Vec<PathBuf>, StorageError> {
+    let data_dir = &config.data_dir;
+    let entries = dir::list(data_dir).await.map_err(StorageError::io("cannot list", data_dir))?;
+    let mut unknown = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        let Ok(topic) = Uuid::try_parse(&entry.name) else { continue };
+        if topic.as_hyphenated().to_string() == entry.name && !topics.contains_key(&topic) {
+            unknown.push(data_dir.join(&entry.name));
+        }
+    }
+    Ok(unknown)
+}
+
+async fn make_directories(config: &StorageConfig) -> Result<(), StorageError> {
+    for path in [config.wal_path(), directory(&config.data_dir)] {
+        dir::create_all(&path).await.map_err(StorageError::io("cannot create", &path))?;
+        if let Some(parent) = path.parent() {
+            dir::sync(parent).await.map_err(StorageError::io("cannot sync", parent))?;
+        }
+    }
+    Ok(())
+}
+
+/// The locks of the past's WALs are held until every shard has a locked WAL of its own; the lock
+/// file's as long as the process lives.
+fn hold_locks(held: Held, handoff: Arc<Handoff>) {
+    spawn("storage-locks", async move {
+        handoff.all_started.triggered().await;
+        for file in held.wals {
+            file.close().await;
+        }
+        std::future::pending::<()>().await;
+        drop(held.lock);
+    })
+    .detach();
 }

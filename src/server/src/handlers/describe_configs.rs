@@ -1,0 +1,75 @@
+//! DescribeConfigs.
+
+use tailwater_broker::BrokerError;
+use tailwater_broker::config::{ConfigEntry, ConfigQuery, ConfigResource, ResourceKind};
+use tailwater_broker::error_code;
+use tailwater_wire::messages::describe_configs_request::DescribeConfigsResource;
+use tailwater_wire::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use tailwater_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use tailwater_wire::{Response, StrBytes};
+
+use super::common::text;
+use crate::shard::Shard;
+
+pub(crate) fn handle(shard: &Shard, request: DescribeConfigsRequest) -> Response {
+    let queries = request.resources.into_iter().map(translate).collect();
+    let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
+    let outcomes = shard
+        .broker
+        .describe_configs(queries, synonyms, documentation);
+    let results = outcomes
+        .into_iter()
+        .map(|(resource, outcome)| answer(resource, outcome));
+    Response::DescribeConfigs(DescribeConfigsResponse::default().with_results(results.collect()))
+}
+
+fn translate(resource: DescribeConfigsResource) -> ConfigQuery {
+    // An empty list asks for all, as none does.
+    let keys = resource.configuration_keys.filter(|keys| !keys.is_empty());
+    ConfigQuery {
+        resource: ConfigResource {
+            kind: ResourceKind::from(resource.resource_type),
+            name: resource.resource_name.to_string(),
+        },
+        names: keys.map(|keys| keys.iter().map(StrBytes::to_string).collect()),
+    }
+}
+
+fn answer(
+    resource: ConfigResource,
+    outcome: Result<Vec<ConfigEntry>, BrokerError>,
+) -> DescribeConfigsResult {
+    let result = DescribeConfigsResult::default()
+        .with_resource_type(resource.kind.number())
+        .with_resource_name(text(resource.name));
+    match outcome {
+        Ok(entries) => result
+            .with_error_code(error_code::NONE)
+            .with_configs(entries.into_iter().map(entry).collect()),
+        // Kafka says nothing more of an unknown topic.
+        Err(error @ BrokerError::UnknownTopicOrPartition) => result.with_error_code(error.code()),
+        Err(error) => result
+            .with_error_code(error.code())
+            .with_error_message(Some(text(error.to_string()))),
+    }
+}
+
+fn entry(entry: ConfigEntry) -> DescribeConfigsResourceResult {
+    let synonyms = entry.synonyms.into_iter().map(|(name, value, source)| {
+        DescribeConfigsSynonym::default()
+            .with_name(text(name))
+            .with_value(value.map(text))
+            .with_source(source as i8)
+    });
+    DescribeConfigsResourceResult::default()
+        .with_name(text(entry.name))
+        .with_value(entry.value.map(text))
+        .with_read_only(entry.read_only)
+        .with_config_source(entry.source as i8)
+        .with_is_sensitive(entry.sensitive)
+        .with_synonyms(synonyms.collect())
+        .with_config_type(entry.kind as i8)
+        .with_documentation(entry.documentation.map(text))
+}

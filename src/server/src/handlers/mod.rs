@@ -1,0 +1,25 @@
+//! One file an API: Kafka's messages to the broker's plain data, and back.
+//!
+//! Handlers own what Kafka says about each version of an API: which fields mean what, which
+//! errors stand where. They must not know how the broker comes to its answers. None of them
+//! keeps anything between two requests.
+
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod fetch;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+
+mod common;

@@ -1,0 +1,74 @@
+//! Every bound of this crate that nobody configures, with its unit, and what happens at it.
+
+use std::time::Duration;
+
+/// Bytes one read from a socket takes at most while it looks for frames. One buffer of this
+/// size serves a whole shard; what a read brings beyond the current frame, at most this much, is
+/// the only memory of a connection that no budget counts.
+pub(crate) const READ_STEP_BYTES: usize = 64 * 1024;
+
+/// The first step of a frame's buffer. A frame that announces more gets the rest in steps of
+/// [`FRAME_GROWTH_FACTOR`], each only when the step before has been filled by the client.
+pub(crate) const FRAME_FIRST_STEP_BYTES: usize = 4 * 1024;
+
+/// How much larger each step of a frame's buffer makes it: a frame never holds more than this
+/// many times what its client has sent (and the first step).
+pub(crate) const FRAME_GROWTH_FACTOR: usize = 4;
+
+/// How long a frame that has begun to arrive waits for memory before its connection is closed.
+/// Several frames that hold a part and wait for more could otherwise wait for each other.
+pub(crate) const FRAME_MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Requests of one connection that may be in flight. At the bound the next frame stays unread
+/// in the socket.
+pub(crate) const IN_FLIGHT_COUNT_MAX: usize = 64;
+
+/// Bytes of one connection's requests that may be in flight. A single larger request is let in
+/// when nothing else is in flight.
+pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Replies that one write takes together.
+pub(crate) const REPLIES_PER_WRITE_MAX: usize = 64;
+
+/// Bytes a write hands over before its progress is looked at again.
+pub(crate) const SEND_STEP_BYTES: usize = 1024 * 1024;
+
+/// How long one step of [`SEND_STEP_BYTES`] may take. A slower reader's connection is closed:
+/// what waits to be sent to it holds the memory of others.
+pub(crate) const SEND_STEP_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes one fetch answers with at most, as Kafka's `fetch.max.bytes`.
+pub(crate) const FETCH_BYTES_MAX: i32 = 55 * 1024 * 1024;
+
+/// The share of a shard's memory, as a divisor, that request frames may take.
+pub(crate) const REQUEST_MEMORY_DIVISOR: u64 = 4;
+
+/// Request memory of a shard at least, so that one ordinary request always fits.
+pub(crate) const REQUEST_MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// The share of a shard's memory, as a divisor, that fetched records on their way to sockets
+/// may hold. Beyond it every fetch is cut to its first batch until sockets have drained.
+pub(crate) const REPLY_MEMORY_DIVISOR: u64 = 4;
+
+/// How often a shard looks for idle connections at most.
+pub(crate) const IDLE_SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// How often a shard looks for idle connections at least apart.
+pub(crate) const IDLE_SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// The first pause after an accept that failed (no descriptors left, say); it doubles up to
+/// [`ACCEPT_BACKOFF_MAX`].
+pub(crate) const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(5);
+
+/// The longest pause after an accept that failed.
+pub(crate) const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How long connections may take to answer what is in flight once the server stops.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_millis(350);
+
+/// How long the storage may take to write its tails and checkpoint once the connections are
+/// gone. Past it the shard ends as it is: the next start recovers from the log.
+pub(crate) const STORAGE_SHUTDOWN_MAX: Duration = Duration::from_millis(450);
+
+/// Messages between two shards of this crate's own mesh that may wait.
+pub(crate) const MESH_CAPACITY: usize = 64;
