@@ -21,6 +21,8 @@ use bytes::Bytes;
 use glommio::io::DmaBuffer;
 
 pub(crate) mod home;
+#[cfg(test)]
+mod tests;
 
 use home::{HomeRef, Payload};
 

@@ -1,0 +1,72 @@
+//! Where a buffer's memory is freed. What buffers are for is tested with files.
+
+use std::rc::{Rc, Weak};
+use std::thread;
+
+use glommio::io::DmaBuffer;
+
+use super::{DmaBuf, SharedBuf};
+use crate::engine::glommio::current_home;
+use crate::{RunConfig, run, usable_cpus};
+
+/// Runs `test` on a shard.
+fn on_a_shard(test: fn()) {
+    let cpus = usable_cpus().unwrap();
+    let running = run(RunConfig::new(cpus[..1].to_vec()), move |_| async move {
+        test();
+    });
+    running.unwrap().join().unwrap();
+}
+
+fn watch(buf: &SharedBuf) -> Weak<DmaBuffer> {
+    Rc::downgrade(buf.inner.buffer.as_ref().unwrap())
+}
+
+#[test]
+fn what_is_dropped_elsewhere_is_freed_at_home_and_not_before() {
+    on_a_shard(|| {
+        let buf = DmaBuf::zeroed(8192).freeze();
+        let watched = watch(&buf);
+        let bytes = buf.bytes().slice(5..10);
+        drop(buf);
+        thread::spawn(move || drop(bytes)).join().unwrap();
+        assert_eq!(watched.strong_count(), 1);
+        current_home().unwrap().free();
+        assert_eq!(watched.strong_count(), 0);
+    });
+}
+
+#[test]
+fn what_is_dropped_at_home_is_freed_at_once() {
+    on_a_shard(|| {
+        let buf = DmaBuf::zeroed(8192).freeze();
+        let watched = watch(&buf);
+        drop(buf);
+        assert_eq!(watched.strong_count(), 0);
+    });
+}
+
+#[test]
+fn what_comes_home_after_the_end_is_left_alone() {
+    on_a_shard(|| {
+        let buf = DmaBuf::zeroed(8192).freeze();
+        let watched = watch(&buf);
+        current_home().unwrap().close();
+        thread::spawn(move || drop(buf)).join().unwrap();
+        assert_eq!(watched.strong_count(), 1);
+    });
+}
+
+#[test]
+fn a_buffer_of_no_shard_is_freed_anywhere_and_never_written() {
+    let buf = DmaBuf::zeroed(4096).freeze();
+    let other = buf.clone();
+    let refused = thread::spawn(move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| other.write_source())).is_err()
+    });
+    assert!(refused.join().unwrap());
+    let mut again = buf.try_unfreeze().unwrap();
+    again.fill(1);
+    let buf = again.freeze();
+    assert_eq!((buf.len(), buf[4095]), (4096, 1));
+}
