@@ -13,6 +13,7 @@ mod real {
     mod boot;
     mod buffers;
     mod files;
+    mod mesh;
     mod polling;
     mod sockets;
     mod tasks;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::endpoint::Endpoint;
+use crate::task;
 
 /// Messages handled from one peer before the next peer's turn.
 const TURN_MESSAGES: usize = 32;
@@ -74,7 +75,7 @@ impl<Q, A> Future for Drain<Q, A> {
                 count => handled += count,
             }
             if handled >= POLL_MESSAGES {
-                cx.waker().wake_by_ref();
+                task::wake_after_io(cx);
                 return Poll::Pending;
             }
         }

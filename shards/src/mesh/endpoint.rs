@@ -111,6 +111,11 @@ impl<Q: 'static, A: 'static> Endpoint<Q, A> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn replies_in_use(&self) -> usize {
+        self.replies.entries_in_use()
+    }
+
     /// None for this shard itself. Panics if there is no such shard.
     fn peer(&self, shard: ShardId) -> Option<&Peer<Q, A>> {
         assert!(shard.0 < self.shards(), "{shard} of {}", self.shards());

@@ -12,12 +12,19 @@ use crate::{ShardId, Task};
 /// This shard's handle of the mesh. When the last clone is dropped, or after [`close`](Self::close),
 /// the shard is gone from it. A handler that owns a clone keeps it: close it then.
 pub struct Mesh<Q: 'static, A: 'static> {
-    handle: Rc<Handle<Q, A>>,
+    pub(super) handle: Rc<Handle<Q, A>>,
 }
 
-struct Handle<Q: 'static, A: 'static> {
+pub(super) struct Handle<Q: 'static, A: 'static> {
     endpoint: Rc<Endpoint<Q, A>>,
     _drain: Task<()>,
+}
+
+#[cfg(test)]
+impl<Q: 'static, A: 'static> Handle<Q, A> {
+    pub(super) fn replies_in_use(&self) -> usize {
+        self.endpoint.replies_in_use()
+    }
 }
 
 impl<Q, A> Drop for Handle<Q, A> {

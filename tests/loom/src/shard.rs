@@ -65,8 +65,15 @@ pub(crate) fn run_shard<T>(id: ShardId, main: impl Future<Output = T>) -> T {
 pub(crate) mod task {
     //! As `tailwater_shards::task`, as far as the mesh names it.
 
+    use std::any::Any;
+    use std::task::Context;
+
     /// A handler's panic is a failed model.
-    pub(crate) fn caught(_task: &'static str, payload: Box<dyn std::any::Any + Send>) {
+    pub(crate) fn caught(_task: &'static str, payload: Box<dyn Any + Send>) -> Box<dyn Any> {
         std::panic::resume_unwind(payload)
+    }
+
+    pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
     }
 }
