@@ -5,6 +5,17 @@
 //! tasks run outside any process. Nothing happens but by its seed: the same seed and the same test
 //! give the same [`Simulation::trace_hash`].
 //!
+//! ```
+//! use std::time::Duration;
+//! use tailwater_shards::{sim::Simulation, sleep};
+//!
+//! let mut sim = Simulation::new(7);
+//! let process = sim.boot(2, |_shard| async { sleep(Duration::from_secs(3600)).await });
+//! sim.run_for(Duration::from_millis(10));
+//! sim.power_cut();
+//! assert!(!sim.is_running(process));
+//! ```
+//!
 //! Owns virtual time, the model disk and the model network. It must not know what runs on it.
 
 mod client;

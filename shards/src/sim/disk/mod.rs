@@ -23,8 +23,9 @@ pub(crate) use self::op::{Fd, Op, Output};
 use super::rng::Rng;
 use super::world::ProcessId;
 
-/// How many files may have become unreachable before they are looked for and forgotten.
-const GARBAGE_MAX: u64 = 64;
+/// How many names may be removed before what has become unreachable is looked for and forgotten;
+/// with many files it is as many as there are, so that looking costs little a removal.
+const GARBAGE_MAX: usize = 64;
 
 /// Who performs what a dead process left in flight.
 const ORPHANED: ProcessId = ProcessId::MAX;
@@ -74,7 +75,7 @@ pub(crate) struct Disk {
     seq: u64,
     capacity_bytes: u64,
     used_bytes: u64,
-    garbage: u64,
+    garbage: usize,
 }
 
 impl Disk {
@@ -419,7 +420,7 @@ impl Disk {
     fn lost_its_name(&mut self, ino: Ino) {
         self.update(ino, |file| file.named = false);
         self.garbage += 1;
-        if self.garbage > GARBAGE_MAX {
+        if self.garbage > GARBAGE_MAX.max(self.files.len()) {
             self.collect_garbage();
         }
     }

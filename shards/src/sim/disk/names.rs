@@ -45,9 +45,22 @@ enum Change {
     },
 }
 
+impl Change {
+    /// The names that it changes in `dir`.
+    fn names_in(&self, dir: Ino) -> Vec<&str> {
+        let all = match self {
+            Change::Link { dir, name, .. } | Change::Unlink { dir, name, .. } => {
+                vec![(*dir, name)]
+            }
+            Change::Rename { from, to, .. } => vec![(from.0, &from.1), (to.0, &to.1)],
+        };
+        let here = all.into_iter().filter(|(there, _)| *there == dir);
+        here.map(|(_, name)| name.as_str()).collect()
+    }
+}
+
 #[derive(Debug)]
 struct Unsynced {
-    seq: u64,
     change: Change,
     /// The directories whose sync it still needs.
     needs: BTreeSet<Ino>,
@@ -57,7 +70,9 @@ struct Unsynced {
 #[derive(Debug)]
 pub(crate) struct Names {
     dirs: BTreeMap<Ino, Directory>,
-    unsynced: Vec<Unsynced>,
+    unsynced: BTreeMap<u64, Unsynced>,
+    /// The unsynced changes that need each directory's sync.
+    by_dir: BTreeMap<Ino, BTreeSet<u64>>,
 }
 
 pub(crate) fn error(errno: Errno) -> io::Error {
@@ -87,7 +102,8 @@ impl Names {
     pub(crate) fn new() -> Names {
         Names {
             dirs: BTreeMap::from([(ROOT, Directory::default())]),
-            unsynced: Vec::new(),
+            unsynced: BTreeMap::new(),
+            by_dir: BTreeMap::new(),
         }
     }
 
@@ -143,7 +159,10 @@ impl Names {
             Change::Link { dir, .. } | Change::Unlink { dir, .. } => BTreeSet::from([*dir]),
             Change::Rename { from, to, .. } => BTreeSet::from([from.0, to.0]),
         };
-        self.unsynced.push(Unsynced { seq, change, needs });
+        for dir in &needs {
+            self.by_dir.entry(*dir).or_default().insert(seq);
+        }
+        self.unsynced.insert(seq, Unsynced { change, needs });
     }
 
     /// Gives `ino` a name that is not taken.
@@ -205,16 +224,33 @@ impl Names {
         Ok(replaced)
     }
 
-    /// Makes durable the names of `dir` that were changed up to and including `covered`.
+    /// Makes durable the names of `dir` that were changed up to and including `covered`. What
+    /// becomes durable takes along the earlier changes of the same name: no journal holds a name's
+    /// later change without its earlier one.
     pub(crate) fn sync(&mut self, dir: Ino, covered: u64) {
-        for mut unsynced in std::mem::take(&mut self.unsynced) {
-            if unsynced.seq <= covered {
-                unsynced.needs.remove(&dir);
-            }
+        let Some(mine) = self.by_dir.get_mut(&dir) else {
+            return;
+        };
+        let later = mine.split_off(&(covered + 1));
+        let seqs = std::mem::replace(mine, later);
+        let mut durable: BTreeMap<String, u64> = BTreeMap::new();
+        for seq in &seqs {
+            let unsynced = self.unsynced.get_mut(seq).expect("indexed");
+            unsynced.needs.remove(&dir);
             if unsynced.needs.is_empty() {
+                let names = unsynced.change.names_in(dir);
+                durable.extend(names.into_iter().map(|name| (name.to_owned(), *seq)));
+            }
+        }
+        for seq in seqs {
+            let unsynced = self.unsynced.get(&seq).expect("indexed");
+            let overtaken = |name: &str| durable.get(name).is_some_and(|last| *last >= seq);
+            if unsynced.change.names_in(dir).into_iter().any(overtaken) {
+                let unsynced = self.unsynced.remove(&seq).expect("looked at above");
+                for other in &unsynced.needs {
+                    self.by_dir.get_mut(other).expect("indexed").remove(&seq);
+                }
                 self.persist(&unsynced.change);
-            } else {
-                self.unsynced.push(unsynced);
             }
         }
     }
@@ -222,7 +258,8 @@ impl Names {
     /// Every unsynced name is kept or lost by chance; what is then durable is what the next start
     /// sees.
     pub(crate) fn cut(&mut self, rng: &mut Rng) {
-        for unsynced in std::mem::take(&mut self.unsynced) {
+        self.by_dir.clear();
+        for unsynced in std::mem::take(&mut self.unsynced).into_values() {
             if rng.coin() {
                 self.persist(&unsynced.change);
             }
@@ -269,7 +306,7 @@ impl Names {
     /// Everything that has a name now, could have one after a cut, or is about to lose one.
     pub(crate) fn reachable(&self) -> BTreeSet<Ino> {
         let mut reached = BTreeSet::from([ROOT]);
-        for unsynced in &self.unsynced {
+        for unsynced in self.unsynced.values() {
             let (Change::Link { ino, .. }
             | Change::Unlink { ino, .. }
             | Change::Rename { ino, .. }) = unsynced.change;
@@ -301,6 +338,7 @@ impl Names {
     /// Forgets directories that nothing can reach any more.
     pub(crate) fn retain(&mut self, reachable: &BTreeSet<Ino>) {
         self.dirs.retain(|ino, _| reachable.contains(ino));
+        self.by_dir.retain(|_, changes| !changes.is_empty());
     }
 
     pub(crate) fn is_synced(&self) -> bool {

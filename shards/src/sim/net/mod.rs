@@ -209,6 +209,12 @@ impl World {
         }
     }
 
+    /// Whether the process at this end still runs: what is left of an ended one does nothing.
+    fn net_end_is_live(&self, conn: ConnId, side: Side) -> bool {
+        let state = self.net.conns.get(&conn);
+        state.is_some_and(|state| self.is_alive(state.ends[side].process))
+    }
+
     /// Reads into `buf`: at times less than there is.
     pub(crate) fn net_read(
         &mut self,
@@ -217,17 +223,13 @@ impl World {
         waker: &Waker,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.net_end_is_live(conn, side) {
+            return Poll::Pending;
+        }
         let Some(state) = self.net.conns.get_mut(&conn) else {
             return Poll::Pending;
         };
         let end = &mut state.ends[side];
-        if !self
-            .processes
-            .get(&end.process)
-            .is_some_and(|process| process.ending.is_none())
-        {
-            return Poll::Pending;
-        }
         let available = end.inbox_bytes.min(buf.len());
         if available > 0 && !end.shut {
             let wanted = match self.rng.net.range(0..4) {
@@ -259,18 +261,14 @@ impl World {
         waker: &Waker,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.net_end_is_live(conn, side) {
+            return Poll::Pending;
+        }
         let Some(state) = self.net.conns.get_mut(&conn) else {
             return Poll::Pending;
         };
         let buffered = state.ends[side].out_bytes + state.ends[1 - side].inbox_bytes;
         let end = &mut state.ends[side];
-        if !self
-            .processes
-            .get(&end.process)
-            .is_some_and(|process| process.ending.is_none())
-        {
-            return Poll::Pending;
-        }
         if end.reset {
             return Poll::Ready(Err(error(Errno::CONNRESET)));
         }

@@ -351,6 +351,27 @@ fn a_rename_between_directories_needs_both_synced() {
 }
 
 #[test]
+fn a_names_durable_change_is_not_undone_by_an_earlier_one() {
+    for seed in 0..SEEDS {
+        let mut sim = Simulation::new(seed);
+        sim.run(async {
+            dir::create_all(Path::new("/a")).await.expect("made");
+            dir::create_all(Path::new("/b")).await.expect("made");
+            drop(create("/a/f").await);
+            sync_dir("/").await;
+            sync_dir("/a").await;
+            dir::rename(Path::new("/a/f"), Path::new("/b/f"))
+                .await
+                .expect("renamed");
+            dir::remove_file(Path::new("/b/f")).await.expect("removed");
+            sync_dir("/b").await;
+        });
+        sim.power_cut();
+        assert!(!exists(&sim, "/a/f") && !exists(&sim, "/b/f"));
+    }
+}
+
+#[test]
 fn a_removed_file_may_come_back_with_its_bytes_until_its_directory_is_synced() {
     let back = |seed, is_synced| {
         let mut sim = Simulation::new(seed);

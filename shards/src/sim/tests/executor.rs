@@ -207,6 +207,21 @@ fn an_expected_panic_is_counted_and_its_task_alone_ends() {
 }
 
 #[test]
+fn an_expected_panic_of_main_ends_the_process() {
+    let mut sim = Simulation::new(6);
+    sim.expect_panics();
+    let process = sim.boot(2, |id| async move {
+        assert_eq!(id.0, 0, "on purpose");
+        std::future::pending().await
+    });
+    let Ending::Panicked(message) = sim.run_until_ended(process) else {
+        panic!("it ended otherwise");
+    };
+    assert!(message.contains("on purpose"));
+    assert_eq!(sim.panics(), 1);
+}
+
+#[test]
 #[should_panic(expected = "simulation of seed 77")]
 fn a_panic_in_a_process_surfaces_with_the_seed() {
     let mut sim = Simulation::new(77);

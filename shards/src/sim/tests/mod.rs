@@ -59,10 +59,7 @@ async fn sync(file: &File) {
 /// Boots one shard that runs `main` once.
 fn boot<F: Future<Output = ()> + 'static>(sim: &mut Simulation, main: F) -> Process {
     let main = Rc::new(RefCell::new(Some(main)));
-    sim.boot(1, move |_| {
-        let main = main.borrow_mut().take().expect("one shard");
-        main
-    })
+    sim.boot(1, move |_| main.borrow_mut().take().expect("one shard"))
 }
 
 /// A flag that a task sets and a test reads.
