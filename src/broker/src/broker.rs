@@ -1,188 +1,444 @@
 //! The broker of one shard.
 
-use crate::BrokerError;
 use crate::config::{
     BrokerSettings, ConfigChange, ConfigEntry, ConfigOutcome, ConfigQuery, ConfigReplacement,
     ConfigResource,
 };
-use crate::fetch::{FetchOutcome, FetchRequest};
+use crate::fetch::{FetchOutcome, FetchRequest, SessionCache};
+use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{
-    CreatePartitions, CreateTopic, CreateTopicOutcome, DeletedTopic, MetadataImage, TopicKey,
+    Change, Controller, ControllerReply, ControllerRequest, ControllerService, CreatePartitions,
+    CreateTopic, CreateTopicOutcome, DeletedTopic, MetadataImage, MetadataState, Publication,
+    Topic, TopicKey,
 };
 use crate::offsets::{
     DeleteRecords, EpochEnd, EpochQuery, Isolation, LogDir, LogDirQuery, LowWatermark, OffsetFound,
     OffsetQuery,
 };
-use crate::produce::{ProduceOutcome, ProduceRequest};
-use std::future::Future;
+use crate::partition::{Partition, log_config};
+use crate::partition_table::PartitionTable;
+use crate::produce::{ProduceReply, ProduceRequest};
+use crate::producer_ids::{ProducerIds, init_producer_id};
+use crate::{BrokerError, admin, fetch, offsets, produce};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tailwater_record::Workspace;
+use tailwater_shards::sync::{Notify, Semaphore};
+use tailwater_shards::{Mesh, MeshEnds, ShardId, wall_clock_ms};
+use tailwater_storage::{Generation, Storage, TopicPartition, owner};
 use uuid::Uuid;
+
+/// The mesh between brokers, as one shard holds it.
+pub type BrokerMesh = Mesh<ShardRequest, ShardReply>;
+/// One shard's ends of the mesh between brokers, until it attaches to them.
+pub type BrokerMeshEnds = MeshEnds<ShardRequest, ShardReply>;
+
+/// How many requests may be under way from one shard to another. One more waits, and with it the
+/// connection that has it.
+const MESH_CREDITS: usize = 256;
+
+/// A mesh for the brokers of that many shards: one element for each.
+pub fn broker_mesh(shards: u16) -> Vec<BrokerMeshEnds> {
+    tailwater_shards::mesh(shards, MESH_CREDITS)
+}
 
 /// What every shard's broker is told at its start.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// Kafka's `node.id`.
     pub node_id: i32,
-    /// The static configuration, from file, environment and flags.
-    pub settings: Arc<BrokerSettings>,
     /// The path that DescribeLogDirs tells.
     pub data_dir: String,
+}
+
+/// What a start of the process found, the same for every shard's broker.
+#[derive(Clone, Debug)]
+pub struct BrokerSeed {
+    /// This start's generation.
+    pub generation: Generation,
+    /// The data directory's cluster id.
+    pub cluster_id: Uuid,
+    /// The metadata, replayed over the static settings.
+    pub metadata: MetadataState,
 }
 
 /// The broker of one shard. Cheap to clone; every method may be called on the broker's own shard
 /// only, and finds what other shards own through the mesh.
 #[derive(Clone)]
 pub struct Broker {
-    _inner: Rc<()>,
+    inner: Rc<Inner>,
 }
 
-/// The second stage of a produce: resolves when what `acks` promises holds. With acks=0 it
-/// resolves once each owner has taken or refused its batches; nothing is awaited of the disk.
-pub type ProduceReply = std::pin::Pin<Box<dyn Future<Output = ProduceOutcome>>>;
+/// What the parts of the broker share.
+pub(crate) struct Inner {
+    pub(crate) shard: ShardId,
+    pub(crate) shards: u16,
+    pub(crate) node_id: i32,
+    pub(crate) cluster_id: Uuid,
+    pub(crate) generation: Generation,
+    pub(crate) data_dir: String,
+    pub(crate) mesh: BrokerMesh,
+    pub(crate) storage: Storage,
+    pub(crate) partitions: RefCell<PartitionTable>,
+    pub(crate) sessions: RefCell<SessionCache>,
+    pub(crate) workspace: RefCell<Workspace>,
+    /// Held by the append whose turn it is while the log has no room.
+    pub(crate) append_gate: Semaphore,
+    pub(crate) producer_ids: ProducerIds,
+    /// On shard 0 only.
+    pub(crate) controller: Option<ControllerService>,
+    pub(crate) stopping: Notify,
+    is_stopping: Cell<bool>,
+    image: RefCell<Arc<MetadataImage>>,
+    watch_sets: Cell<u64>,
+}
 
 impl Broker {
+    /// Starts this shard's broker: opens the logs that the shard owns and answers the other shards
+    /// from here on. Requests of theirs that came earlier were kept.
+    ///
+    /// # Errors
+    /// `StoredMetadata` when what is stored about producers cannot be understood.
+    pub fn start(
+        seed: BrokerSeed,
+        storage: Storage,
+        mesh: BrokerMesh,
+        config: &BrokerConfig,
+    ) -> Result<Self, BrokerError> {
+        let (shard, shards) = (mesh.shard(), mesh.shards());
+        let image = Arc::new(seed.metadata.image().clone());
+        let sessions = SessionCache::new(image.settings().fetch_sessions_max, shard, shards);
+        let controller = (shard == ShardId(0)).then(|| {
+            let controller = Controller::new(seed.metadata, seed.generation.0, config.node_id);
+            ControllerService::new(controller)
+        });
+        let inner = Rc::new(Inner {
+            shard,
+            shards,
+            node_id: config.node_id,
+            cluster_id: seed.cluster_id,
+            generation: seed.generation,
+            data_dir: config.data_dir.clone(),
+            mesh,
+            storage,
+            partitions: RefCell::default(),
+            sessions: RefCell::new(sessions),
+            workspace: RefCell::new(Workspace::new()),
+            append_gate: Semaphore::new(1),
+            producer_ids: ProducerIds::new(),
+            controller,
+            stopping: Notify::new(),
+            is_stopping: Cell::new(false),
+            image: RefCell::new(image.clone()),
+            watch_sets: Cell::new(0),
+        });
+        if let Some(service) = &inner.controller {
+            let controller = service.controller();
+            inner
+                .storage
+                .set_metadata_snapshot(Rc::new(move || controller.borrow().state().snapshot()));
+        }
+        for topic in image.topics() {
+            inner.open_partitions(topic)?;
+        }
+        crate::serve::serve(&inner);
+        Ok(Self { inner })
+    }
+
     /// This shard's image of the metadata. Immutable: hold it as long as a request lasts.
     pub fn image(&self) -> Arc<MetadataImage> {
-        unimplemented!()
+        self.inner.image()
     }
 
     /// The cluster's id.
     pub fn cluster_id(&self) -> Uuid {
-        unimplemented!()
+        self.inner.cluster_id
     }
 
     /// Kafka's `node.id`, which is also the controller's and every partition's leader.
     pub fn node_id(&self) -> i32 {
-        unimplemented!()
+        self.inner.node_id
     }
 
     /// The leader epoch of a topic's partitions.
-    pub fn leader_epoch(&self, _topic: Uuid) -> i32 {
-        unimplemented!()
+    pub fn leader_epoch(&self, topic: &Topic) -> i32 {
+        self.inner.leader_epoch(topic)
     }
 
     /// The ordered stage of a produce: checks the batches and hands them to every owner. When it
     /// is done, later produces of the same caller come after this one in every partition. It may
-    /// wait for room in the mesh, never for a disk.
-    pub async fn submit_produce(&self, _request: ProduceRequest) -> ProduceReply {
-        unimplemented!()
+    /// wait for room in the mesh, never for a disk. Await the reply to its end even with acks=0.
+    pub async fn submit_produce(&self, request: ProduceRequest) -> ProduceReply {
+        produce::submit(&self.inner, request).await
     }
 
     /// Fetches; parks until there is enough, the wait ends, or a partition has an error. Dropping
-    /// the future forgets the fetch.
-    pub async fn fetch(&self, _request: FetchRequest) -> FetchOutcome {
-        unimplemented!()
+    /// the future forgets the fetch. Versions without sessions (below 7) have session 0 and
+    /// epoch -1.
+    pub async fn fetch(&self, request: FetchRequest) -> FetchOutcome {
+        fetch::fetch(&self.inner, request).await
     }
 
     /// Looks up offsets; one outcome for each query, in order.
     pub async fn list_offsets(
         &self,
-        _isolation: Isolation,
-        _queries: Vec<OffsetQuery>,
+        isolation: Isolation,
+        queries: Vec<OffsetQuery>,
     ) -> Vec<Result<OffsetFound, BrokerError>> {
-        unimplemented!()
+        offsets::ask_list_offsets(&self.inner, isolation, queries).await
     }
 
     /// Where leader epochs end; one outcome for each query, in order.
-    pub async fn epoch_ends(
-        &self,
-        _queries: Vec<EpochQuery>,
-    ) -> Vec<Result<EpochEnd, BrokerError>> {
-        unimplemented!()
+    pub async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
+        offsets::ask_epoch_ends(&self.inner, queries).await
     }
 
     /// Moves log starts up, durably; one outcome for each part, in order.
     pub async fn delete_records(
         &self,
-        _parts: Vec<DeleteRecords>,
-        _timeout: Duration,
+        parts: Vec<DeleteRecords>,
+        timeout: Duration,
     ) -> Vec<LowWatermark> {
-        unimplemented!()
+        offsets::ask_delete_records(&self.inner, parts, timeout).await
     }
 
     /// Sizes of partitions.
-    pub async fn describe_log_dirs(&self, _query: LogDirQuery) -> Result<LogDir, BrokerError> {
-        unimplemented!()
+    pub async fn describe_log_dirs(&self, query: LogDirQuery) -> Result<LogDir, BrokerError> {
+        offsets::ask_log_dirs(&self.inner, query).await
     }
 
-    /// Creates topics: durable and known to all shards when it answers.
+    /// Creates topics: durable and known to all shards when it answers. A name that the request
+    /// has twice gets one outcome.
     pub async fn create_topics(
         &self,
-        _topics: Vec<CreateTopic>,
-        _validate_only: bool,
-        _timeout: Duration,
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+        timeout: Duration,
     ) -> Vec<CreateTopicOutcome> {
-        unimplemented!()
+        admin::create_topics(&self.inner, topics, validate_only, timeout).await
     }
 
     /// Creates topics because Metadata asked for them, if `auto.create.topics.enable` says so;
     /// one outcome for each name. The image has them afterwards.
     pub async fn auto_create_topics(
         &self,
-        _names: Vec<Arc<str>>,
+        names: Vec<Arc<str>>,
     ) -> Vec<(Arc<str>, Result<(), BrokerError>)> {
-        unimplemented!()
+        admin::auto_create_topics(&self.inner, names).await
     }
 
-    /// Deletes topics: durable, and every owner has stopped, when it answers.
-    pub async fn delete_topics(
-        &self,
-        _keys: Vec<TopicKey>,
-        _timeout: Duration,
-    ) -> Vec<DeletedTopic> {
-        unimplemented!()
+    /// Deletes topics: durable, and every owner has stopped, when it answers. A name or id that
+    /// the request has twice gets one outcome.
+    pub async fn delete_topics(&self, keys: Vec<TopicKey>, timeout: Duration) -> Vec<DeletedTopic> {
+        admin::delete_topics(&self.inner, keys, timeout).await
     }
 
-    /// Adds partitions.
+    /// Adds partitions. A name that the request has twice gets one outcome.
     pub async fn create_partitions(
         &self,
-        _topics: Vec<CreatePartitions>,
-        _validate_only: bool,
-        _timeout: Duration,
+        topics: Vec<CreatePartitions>,
+        validate_only: bool,
+        timeout: Duration,
     ) -> Vec<(String, Result<(), BrokerError>)> {
-        unimplemented!()
+        admin::create_partitions(&self.inner, topics, validate_only, timeout).await
     }
 
     /// Lists configurations; one outcome for each query, in order.
     pub fn describe_configs(
         &self,
-        _queries: Vec<ConfigQuery>,
-        _synonyms: bool,
-        _documentation: bool,
+        queries: Vec<ConfigQuery>,
+        synonyms: bool,
+        documentation: bool,
     ) -> Vec<(ConfigResource, Result<Vec<ConfigEntry>, BrokerError>)> {
-        unimplemented!()
+        admin::describe_configs(&self.inner, queries, synonyms, documentation)
     }
 
-    /// Replaces overrides.
+    /// Replaces overrides. A resource that the request has twice gets one outcome.
     pub async fn alter_configs(
         &self,
-        _changes: Vec<ConfigReplacement>,
-        _validate_only: bool,
+        changes: Vec<ConfigReplacement>,
+        validate_only: bool,
     ) -> Vec<ConfigOutcome> {
-        unimplemented!()
+        admin::alter_configs(&self.inner, changes, validate_only).await
     }
 
-    /// Changes overrides one by one.
+    /// Changes overrides one by one. A resource that the request has twice gets one outcome.
     pub async fn incremental_alter_configs(
         &self,
-        _changes: Vec<ConfigChange>,
-        _validate_only: bool,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
     ) -> Vec<ConfigOutcome> {
-        unimplemented!()
+        admin::incremental_alter_configs(&self.inner, changes, validate_only).await
     }
 
     /// A producer id that nobody had before, and epoch 0. With a transactional id: a fatal error.
     pub async fn init_producer_id(
         &self,
-        _transactional_id: Option<String>,
+        transactional_id: Option<String>,
     ) -> Result<(i64, i16), BrokerError> {
-        unimplemented!()
+        init_producer_id(&self.inner, transactional_id).await
     }
 
-    /// Stops answering: parked fetches end, no append is taken any more.
+    /// Takes no more appends and ends parked fetches. The shard's storage is shut down afterwards,
+    /// when every shard's broker has stopped, by whoever started it.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.inner.is_stopping.set(true);
+        self.inner.stopping.notify_all();
+        for partition in self.inner.partitions.borrow().all() {
+            partition.stop();
+        }
+    }
+
+    /// Panics if what must hold does not. The simulator calls it after each step.
+    pub fn check_invariants(&self) {
+        let inner = &self.inner;
+        inner.image.borrow().check_invariants();
+        inner.sessions.borrow().check_invariants();
+        for partition in inner.partitions.borrow().all() {
+            assert_eq!(
+                inner.owner(partition.tp()),
+                inner.shard,
+                "a partition is open at its owner only"
+            );
+            partition.check_invariants();
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+        self.image.borrow().clone()
+    }
+
+    pub(crate) fn settings(&self) -> Arc<BrokerSettings> {
+        self.image.borrow().settings().clone()
+    }
+
+    pub(crate) fn owner(&self, tp: TopicPartition) -> ShardId {
+        owner(tp, self.shards)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    pub(crate) fn leader_epoch(&self, topic: &Topic) -> i32 {
+        let epoch = self.generation.0.saturating_sub(topic.created_generation);
+        i32::try_from(epoch).unwrap_or(i32::MAX)
+    }
+
+    /// A number for a set of watches that no other set of any shard has.
+    pub(crate) fn next_watch_set(&self) -> u64 {
+        let count = self.watch_sets.get() + 1;
+        self.watch_sets.set(count);
+        (u64::from(self.shard.0) << 48) | count
+    }
+
+    /// Removes what that set watches.
+    pub(crate) fn unwatch(&self, set: u64, tps: &[TopicPartition]) {
+        let partitions = self.partitions.borrow();
+        for partition in tps.iter().filter_map(|tp| partitions.find(*tp).ok()) {
+            partition.unwatch(set);
+        }
+    }
+
+    /// Asks the controller, on whichever shard it is.
+    pub(crate) async fn control(
+        &self,
+        request: ControllerRequest,
+    ) -> Result<ControllerReply, BrokerError> {
+        let message = ShardRequest::Control(Box::new(request));
+        match self.mesh.call(ShardId(0), message).await {
+            Ok(ShardReply::Controlled(reply)) => match *reply {
+                ControllerReply::Failed(error) => Err(error),
+                reply => Ok(reply),
+            },
+            _ => Err(BrokerError::ShuttingDown),
+        }
+    }
+
+    /// Takes over new metadata. Until the first await everything is in place, but for the files of
+    /// deleted topics.
+    pub(crate) async fn take_over(&self, publication: Arc<Publication>) {
+        let before = self.image.replace(publication.image.clone());
+        let mut dropped = Vec::new();
+        for change in &publication.changes {
+            match change {
+                Change::CreateTopic { id, .. } | Change::SetPartitions { id, .. } => {
+                    if let Some(topic) = publication.image.topic_by_id(*id)
+                        && let Err(error) = self.open_partitions(topic)
+                    {
+                        tracing::error!(topic = %topic.name, %error, "a partition cannot be opened");
+                    }
+                }
+                Change::DeleteTopic { id } => {
+                    dropped.extend(
+                        before
+                            .topic_by_id(*id)
+                            .map(|topic| self.stop_partitions(topic)),
+                    );
+                }
+                Change::SetTopicOverrides { id, .. } => {
+                    if let Some(topic) = publication.image.topic_by_id(*id) {
+                        self.configure(topic);
+                    }
+                }
+                Change::SetBrokerValues { .. } => publication
+                    .image
+                    .topics()
+                    .for_each(|topic| self.configure(topic)),
+                Change::GrantProducerIds { .. } => {}
+            }
+        }
+        for tp in dropped.into_iter().flatten() {
+            self.storage.drop_log(tp).await;
+        }
+    }
+
+    /// The partitions of a topic that this shard owns.
+    fn own_partitions(&self, topic: &Topic) -> impl Iterator<Item = TopicPartition> {
+        let (id, shard, shards) = (topic.id, self.shard, self.shards);
+        let all = (0..topic.partitions).map(move |partition| TopicPartition::new(id, partition));
+        all.filter(move |tp| owner(*tp, shards) == shard)
+    }
+
+    fn open_partitions(&self, topic: &Arc<Topic>) -> Result<(), BrokerError> {
+        for tp in self.own_partitions(topic) {
+            if self.partitions.borrow().contains(tp) {
+                continue;
+            }
+            let opened = self
+                .storage
+                .open_log(tp, log_config(topic), self.leader_epoch(topic));
+            let log = opened.map_err(|error| BrokerError::Storage {
+                detail: error.to_string(),
+            })?;
+            let partition = Partition::open(log, topic.clone(), wall_clock_ms())?;
+            self.partitions.borrow_mut().insert(partition);
+        }
+        Ok(())
+    }
+
+    fn stop_partitions(&self, topic: &Topic) -> Vec<TopicPartition> {
+        let mut stopped = Vec::new();
+        for tp in self.own_partitions(topic) {
+            let partition = self.partitions.borrow_mut().remove(tp);
+            if let Some(partition) = partition {
+                partition.stop();
+                stopped.push(tp);
+            }
+        }
+        stopped
+    }
+
+    fn configure(&self, topic: &Arc<Topic>) {
+        for tp in self.own_partitions(topic) {
+            let partition = self.partitions.borrow().find(tp);
+            if let Ok(partition) = partition {
+                partition.configure(topic.clone());
+            }
+        }
     }
 }

@@ -96,6 +96,9 @@ pub enum BrokerError {
         /// The topic's `max.message.bytes`.
         limit: usize,
     },
+    /// A batch is larger than what the log can take; the sentence says how much that is.
+    #[error("{0}")]
+    BatchTooLarge(String),
     /// Timestamps outside of what the topic allows; the sentence of the whole batch.
     #[error("{0}")]
     InvalidTimestamp(String),
@@ -219,7 +222,7 @@ impl BrokerError {
             Self::UnknownLeaderEpoch { .. } => code::UNKNOWN_LEADER_EPOCH,
             Self::OffsetOutOfRange { .. } => code::OFFSET_OUT_OF_RANGE,
             Self::CorruptMessage(_) => code::CORRUPT_MESSAGE,
-            Self::MessageTooLarge { .. } => code::MESSAGE_TOO_LARGE,
+            Self::MessageTooLarge { .. } | Self::BatchTooLarge(_) => code::MESSAGE_TOO_LARGE,
             Self::InvalidTimestamp(_) => code::INVALID_TIMESTAMP,
             Self::InvalidRecord(_) => code::INVALID_RECORD,
             Self::UnsupportedForMessageFormat(_) => code::UNSUPPORTED_FOR_MESSAGE_FORMAT,

@@ -8,15 +8,26 @@
 //! One [`Broker`] lives on each shard. Any of them answers any request: what another shard owns is
 //! asked of it with one message a request.
 
+mod admin;
 mod broker;
+mod codec;
 pub mod config;
+mod error;
 pub mod error_code;
 pub mod fetch;
+mod messages;
 pub mod metadata;
 pub mod offsets;
+mod partition;
+mod partition_table;
 pub mod produce;
+mod producer_ids;
+mod producer_state;
+mod serve;
 
-mod error;
-
-pub use broker::{Broker, BrokerConfig, ProduceReply};
+pub use broker::{Broker, BrokerConfig, BrokerMesh, BrokerMeshEnds, BrokerSeed, broker_mesh};
+pub use config::BrokerSettings;
 pub use error::{BrokerError, code_of};
+pub use messages::{ShardReply, ShardRequest};
+pub use partition::{HighWatermark, LastStableOffset};
+pub use produce::ProduceReply;

@@ -66,6 +66,12 @@ impl BrokerSettings {
         broker_keys().map(|key| key.key.name)
     }
 
+    /// Name, default and Kafka's text of every key; a default of `None` is null.
+    pub fn documented() -> impl Iterator<Item = (&'static str, Option<&'static str>, &'static str)>
+    {
+        broker_keys().map(|key| (key.key.name, key.key.default, key.key.doc))
+    }
+
     /// The value that holds, in canonical form; `None` is null or an unknown name.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.sources(name).first().and_then(|(value, _)| *value)

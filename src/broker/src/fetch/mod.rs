@@ -1,5 +1,10 @@
 //! Fetch: sessions, reads over all owners, parking until there is enough.
 
+mod interest;
+mod read;
+mod session;
+mod wait;
+
 use crate::BrokerError;
 use crate::metadata::TopicKey;
 use crate::offsets::Isolation;
@@ -86,3 +91,7 @@ impl FetchedPartition {
         self.records.iter().map(Bytes::len).sum()
     }
 }
+
+pub(crate) use read::{ReadOutcome, ReadRequest, read, read_refusal, visible_end};
+pub(crate) use session::SessionCache;
+pub(crate) use wait::fetch;

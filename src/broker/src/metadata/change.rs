@@ -1,7 +1,7 @@
 //! A change of the metadata, as it is decided, logged and applied.
 
-use super::codec::{Decoder, Encoder};
 use crate::BrokerError;
+use crate::codec::{Decoder, Encoder};
 use crate::config::BrokerScope;
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Topics: the image that every shard holds, and the controller on shard 0 that changes it.
 
 mod change;
-mod codec;
 mod controller;
 mod image;
+mod service;
 mod state;
 mod topic_name;
 mod topic_ref;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use change::Change;
-pub(crate) use codec::{Decoder, Encoder};
-pub(crate) use controller::{
-    Controller, Decision, PRODUCER_ID_BLOCK, broker_scope, unknown_resource,
-};
+pub(crate) use controller::{Controller, PRODUCER_ID_BLOCK, broker_scope, unknown_resource};
 pub use image::{MetadataImage, Topic};
+pub(crate) use service::{
+    ControllerReply, ControllerRequest, ControllerService, Publication, control,
+};
 pub use state::MetadataState;
 pub use topic_name::check_topic_name;
 pub use topic_ref::{TopicKey, TopicTarget};

@@ -1,9 +1,9 @@
 //! The metadata as shard 0 holds it: replayed at the start, changed by the controller.
 
 use super::change::Change;
-use super::codec::{Decoder, Encoder};
 use super::image::{MetadataImage, Topic};
 use crate::BrokerError;
+use crate::codec::{Decoder, Encoder};
 use crate::config::{BrokerScope, BrokerSettings, Overrides, TopicConfig};
 use bytes::Bytes;
 use std::sync::Arc;

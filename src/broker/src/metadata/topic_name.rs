@@ -3,7 +3,7 @@
 use crate::BrokerError;
 
 /// The longest name.
-pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Checks a name by Kafka's rules.
 ///

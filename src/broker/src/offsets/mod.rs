@@ -1,5 +1,8 @@
 //! Questions about offsets: ListOffsets, OffsetForLeaderEpoch, DeleteRecords, DescribeLogDirs.
 
+mod answer;
+mod ask;
+
 use crate::BrokerError;
 use crate::metadata::TopicTarget;
 use std::sync::Arc;
@@ -89,3 +92,8 @@ pub enum Isolation {
     /// Up to the last stable offset.
     ReadCommitted,
 }
+
+pub(crate) use answer::{
+    answer_delete_records, answer_epoch_ends, answer_list_offsets, answer_log_sizes,
+};
+pub(crate) use ask::{ask_delete_records, ask_epoch_ends, ask_list_offsets, ask_log_dirs};

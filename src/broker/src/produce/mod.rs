@@ -1,5 +1,9 @@
 //! Produce: check, hand over to the owners, wait for what `acks` promises.
 
+mod append;
+mod check;
+mod submit;
+
 use crate::BrokerError;
 use crate::metadata::TopicTarget;
 use bytes::Bytes;
@@ -10,6 +14,8 @@ use std::time::Duration;
 pub struct ProduceRequest {
     /// As on the wire: -1 (all), 0 or 1; anything else is refused for each partition.
     pub acks: i16,
+    /// zstd may be used: Produce from version 7 on.
+    pub zstd_allowed: bool,
     /// How long the acknowledgement may take.
     pub timeout: Duration,
     /// The partitions, in the request's order.
@@ -59,12 +65,20 @@ pub struct ProduceRefusal {
 }
 
 impl From<BrokerError> for ProduceRefusal {
+    /// As Kafka answers it: without a sentence, which it sends for single records only.
     fn from(error: BrokerError) -> Self {
         Self {
-            message: Some(error.to_string()),
             error,
+            message: None,
             record_errors: Vec::new(),
             log_start_offset: -1,
         }
     }
 }
+
+/// The outcome for one part.
+pub(crate) type PartOutcome = Result<Produced, ProduceRefusal>;
+
+pub(crate) use append::{AppendRequest, append};
+pub use submit::ProduceReply;
+pub(crate) use submit::submit;

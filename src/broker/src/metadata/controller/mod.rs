@@ -37,6 +37,16 @@ pub(crate) struct Decision<T> {
     pub(crate) changes: Vec<Change>,
 }
 
+impl<T> Decision<T> {
+    /// The same with other outcomes.
+    pub(crate) fn map<U>(self, outcomes: impl FnOnce(T) -> U) -> Decision<U> {
+        Decision {
+            outcomes: outcomes(self.outcomes),
+            changes: self.changes,
+        }
+    }
+}
+
 /// The metadata and what decides over it.
 pub(crate) struct Controller {
     state: MetadataState,

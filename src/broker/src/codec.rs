@@ -1,4 +1,4 @@
-//! The bytes of stored metadata: little-endian numbers, text and lists with a length before them.
+//! The bytes of what the broker stores (metadata, producer snapshots): little-endian numbers, text and lists with a length before them.
 //!
 //! Decoding trusts nothing: a length is checked against what remains before anything is taken.
 

@@ -1,0 +1,407 @@
+//! A fetch from its beginning to its answer: session, look, wait, answer.
+//!
+//! It registers first, then looks, then parks: whatever comes after the look marks the ready set.
+//! It never polls: a parked fetch ends when enough bytes were marked, at an urgent mark (an error, a
+//! deletion), when its wait is over, or when the broker stops.
+
+use super::interest::Interest;
+use super::read::{ReadOutcome, ReadPart, ReadRequest, read};
+use super::session::{FINAL_EPOCH, INITIAL_EPOCH, InUse, SessionCache};
+use super::{FetchOutcome, FetchRequest, FetchedPartition};
+use crate::BrokerError;
+use crate::broker::Inner;
+use crate::messages::{ShardReply, ShardRequest};
+use crate::metadata::{MetadataImage, TopicKey};
+use crate::offsets::Isolation;
+use futures_util::future::{FutureExt, LocalBoxFuture, join_all, select};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tailwater_shards::{Instant, ShardId, now, random_u64, timeout};
+use tailwater_storage::TopicPartition;
+
+/// What a fetch was asked, but for its partitions.
+struct Terms {
+    isolation: Isolation,
+    bytes_max: usize,
+    bytes_min: u64,
+    deadline: Instant,
+    /// The watches stay after the answer.
+    standing: bool,
+}
+
+/// What was found, by place in the interest.
+type Looked = BTreeMap<usize, ReadOutcome>;
+
+/// Answers a fetch; one whose session lives on another shard is forwarded there.
+pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+    let home = SessionCache::home(request.session_id, broker.shards);
+    if request.session_id != 0 && home != broker.shard {
+        let message = ShardRequest::Fetch(Box::new(request));
+        return match broker.mesh.call(home, message).await {
+            Ok(ShardReply::Fetched(outcome)) => *outcome,
+            _ => FetchOutcome {
+                error: Some(BrokerError::ShuttingDown),
+                ..FetchOutcome::default()
+            },
+        };
+    }
+    let is_full = request.session_epoch == INITIAL_EPOCH || request.session_epoch == FINAL_EPOCH;
+    if !is_full {
+        return incremental(broker, request).await;
+    }
+    if request.session_id != 0 {
+        let ended = broker.sessions.borrow_mut().remove(request.session_id);
+        if let Some(session) = ended {
+            let watched: Vec<_> = session
+                .interest
+                .borrow()
+                .slots()
+                .filter_map(|(_, slot)| slot.watched)
+                .collect();
+            unwatch(broker, session.interest.borrow().id, watched);
+        }
+    }
+    full(broker, request).await
+}
+
+async fn full(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+    let wants_session = request.session_epoch == INITIAL_EPOCH && !request.partitions.is_empty();
+    let terms = Terms::of(broker, &request, wants_session);
+    let uses_topic_ids = request.uses_topic_ids;
+    let interest = RefCell::new(Interest::new(broker.next_watch_set(), request.partitions));
+    let looked = look_until_enough(broker, &interest, &terms).await;
+    let partitions = answer(&interest, looked, false);
+    let mut interest = interest.into_inner();
+    let mut session_id = 0;
+    if wants_session {
+        match broker
+            .sessions
+            .borrow_mut()
+            .create(interest, uses_topic_ids, now(), random_u64)
+        {
+            Ok(session) => {
+                session_id = session.id;
+                return FetchOutcome {
+                    error: None,
+                    session_id,
+                    partitions,
+                };
+            }
+            Err(given_back) => interest = given_back,
+        }
+    }
+    // Dead markers would be swept, but a standing watch is only replaced by its own set.
+    let watched = interest
+        .slots()
+        .filter_map(|(_, slot)| slot.watched)
+        .collect();
+    if terms.standing {
+        unwatch(broker, interest.id, watched);
+    }
+    FetchOutcome {
+        error: None,
+        session_id,
+        partitions,
+    }
+}
+
+async fn incremental(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+    let failed = |error| FetchOutcome {
+        error: Some(error),
+        ..FetchOutcome::default()
+    };
+    let resumed = broker.sessions.borrow_mut().resume(
+        request.session_id,
+        request.session_epoch,
+        request.uses_topic_ids,
+        now(),
+    );
+    let session: InUse = match resumed {
+        Ok(session) => session,
+        Err(error) => return failed(error),
+    };
+    let terms = Terms::of(broker, &request, true);
+    update(broker, &session, &request);
+    if session.interest.borrow().len() == 0 {
+        session.finish();
+        // Nothing is left of it: it ends, and what is asked for is answered without one.
+        broker.sessions.borrow_mut().remove(session.id);
+        let interest = RefCell::new(Interest::new(broker.next_watch_set(), request.partitions));
+        let looked = look_until_enough(broker, &interest, &terms).await;
+        return FetchOutcome {
+            error: None,
+            session_id: 0,
+            partitions: answer(&interest, looked, false),
+        };
+    }
+    let looked = look_until_enough(broker, &session.interest, &terms).await;
+    let partitions = answer(&session.interest, looked, true);
+    session.finish();
+    FetchOutcome {
+        error: None,
+        session_id: session.id,
+        partitions,
+    }
+}
+
+/// Takes over what the request changes in the session.
+fn update(broker: &Rc<Inner>, session: &InUse, request: &FetchRequest) {
+    let mut interest = session.interest.borrow_mut();
+    for wanted in &request.partitions {
+        interest.put(wanted.clone());
+    }
+    let mut watched = Vec::new();
+    for (topic, partition) in &request.forgotten {
+        watched.extend(interest.forget(topic, *partition));
+    }
+    unwatch(broker, interest.id, watched);
+}
+
+/// Looks until there is enough, or something that cannot wait, or the time is over. What it gives
+/// has every partition that was looked at, as it was found last.
+async fn look_until_enough(
+    broker: &Rc<Inner>,
+    interest: &RefCell<Interest>,
+    terms: &Terms,
+) -> Looked {
+    // Without a session nobody is watched in the first look: most fetches find enough at once.
+    let mut watch = terms.standing;
+    let mut looked = Looked::new();
+    loop {
+        looked.append(&mut look(broker, interest, terms, watch).await);
+        let bytes: u64 = looked.values().map(|outcome| outcome.bytes as u64).sum();
+        let cannot_wait = looked
+            .values()
+            .any(|outcome| outcome.error.is_some() || outcome.diverging_epoch.is_some());
+        let time_left = terms.deadline > now();
+        let empty = interest.borrow().len() == 0;
+        if bytes >= terms.bytes_min || cannot_wait || empty || !time_left || broker.is_stopping() {
+            return looked;
+        }
+        if !watch {
+            watch = true;
+            continue;
+        }
+        settle(interest, &looked);
+        park(broker, interest, terms, terms.bytes_min - bytes).await;
+    }
+}
+
+/// Those with nothing to read are not looked at again before they are marked.
+fn settle(interest: &RefCell<Interest>, looked: &Looked) {
+    let mut interest = interest.borrow_mut();
+    for (place, outcome) in looked {
+        if outcome.bytes == 0 && outcome.error.is_none() && has_no_more(&interest, *place, outcome)
+        {
+            interest.make_idle(*place);
+        }
+    }
+}
+
+fn has_no_more(interest: &Interest, place: usize, outcome: &ReadOutcome) -> bool {
+    interest
+        .slot(place)
+        .is_none_or(|slot| slot.wanted.fetch_offset >= outcome.high_watermark)
+}
+
+/// Waits for that many bytes, an urgent mark, the deadline or the broker's end.
+async fn park(broker: &Rc<Inner>, interest: &RefCell<Interest>, terms: &Terms, needed: u64) {
+    let set = interest.borrow().set();
+    set.set_needed(needed);
+    let marked = set.wait();
+    let stopped = broker.stopping.notified();
+    futures_util::pin_mut!(marked, stopped);
+    let left = terms.deadline - now();
+    // Over in either case: what there is is looked at once more.
+    let _ = timeout(left, select(marked, stopped)).await;
+}
+
+/// Looks at the ready partitions: own ones directly, each other owner with one message.
+async fn look(
+    broker: &Rc<Inner>,
+    interest: &RefCell<Interest>,
+    terms: &Terms,
+    watch: bool,
+) -> Looked {
+    let image = broker.image();
+    let mut looked = Looked::new();
+    let ready = interest.borrow_mut().take_ready();
+    let mut shares: BTreeMap<ShardId, (Vec<usize>, Vec<ReadPart>)> = BTreeMap::new();
+    for place in &ready {
+        match part_of(&image, &mut interest.borrow_mut(), *place, watch) {
+            Err(error) => {
+                looked.insert(*place, ReadOutcome::failed(error));
+            }
+            Ok(part) => {
+                let (places, parts) = shares.entry(broker.owner(part.tp)).or_default();
+                places.push(*place);
+                parts.push(part);
+            }
+        }
+    }
+    let set = interest.borrow().id;
+    let mut asked = Vec::with_capacity(shares.len());
+    for (owner, (places, parts)) in shares {
+        let (isolation, bytes_max, standing) = (terms.isolation, terms.bytes_max, terms.standing);
+        let request = ReadRequest {
+            isolation,
+            bytes_max,
+            set,
+            standing,
+            parts,
+        };
+        asked.push((places, ask(broker, owner, request).await));
+    }
+    let (places, futures): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    for (places, outcomes) in places.into_iter().zip(join_all(futures).await) {
+        looked.extend(places.into_iter().zip(outcomes));
+    }
+    keep_within(&ready, &mut looked, terms.bytes_max);
+    looked
+}
+
+async fn ask(
+    broker: &Rc<Inner>,
+    owner: ShardId,
+    request: ReadRequest,
+) -> LocalBoxFuture<'static, Vec<ReadOutcome>> {
+    if owner == broker.shard {
+        return read(broker, request);
+    }
+    let count = request.parts.len();
+    let reply = broker.mesh.send(owner, ShardRequest::Read(request)).await;
+    async move {
+        match reply.await {
+            Ok(ShardReply::Read(outcomes)) => outcomes,
+            _ => (0..count)
+                .map(|_| ReadOutcome::failed(BrokerError::ShuttingDown))
+                .collect(),
+        }
+    }
+    .boxed_local()
+}
+
+/// The part for the owner, with the marker if it is to be watched and is not yet.
+fn part_of(
+    image: &MetadataImage,
+    interest: &mut Interest,
+    place: usize,
+    watch: bool,
+) -> Result<ReadPart, BrokerError> {
+    let slot = interest.slot(place).expect("a ready place is taken");
+    let topic = image
+        .topic_by_key(&slot.wanted.topic)
+        .ok_or(match slot.wanted.topic {
+            TopicKey::Name(_) => BrokerError::UnknownTopicOrPartition,
+            TopicKey::Id(_) => BrokerError::UnknownTopicId,
+        })?;
+    if !(0..topic.partitions).contains(&slot.wanted.partition) {
+        return Err(BrokerError::UnknownTopicOrPartition);
+    }
+    let tp = TopicPartition::new(topic.id, slot.wanted.partition);
+    let part = ReadPart {
+        tp,
+        current_leader_epoch: slot.wanted.current_leader_epoch,
+        fetch_offset: slot.wanted.fetch_offset,
+        last_fetched_epoch: slot.wanted.last_fetched_epoch,
+        bytes_max: usize::try_from(slot.wanted.max_bytes).unwrap_or(0),
+        watch: None,
+    };
+    let watch = if watch {
+        interest.watch(place, tp)
+    } else {
+        None
+    };
+    Ok(ReadPart { watch, ..part })
+}
+
+/// Each owner kept the limit for itself; together they may be over it. Of what is over, only the
+/// first batches of all stay; the others are read again when their turn comes.
+fn keep_within(ready: &[usize], looked: &mut Looked, bytes_max: usize) {
+    let mut total = 0;
+    for place in ready {
+        let Some(outcome) = looked.get_mut(place) else {
+            continue;
+        };
+        if total > 0 && total + outcome.bytes > bytes_max {
+            outcome.records.clear();
+            outcome.bytes = 0;
+        }
+        total += outcome.bytes;
+    }
+}
+
+/// Makes the answer, and takes note of what it tells. An incremental one has only partitions with
+/// records, an error, or news of high watermark or log start.
+fn answer(
+    interest: &RefCell<Interest>,
+    looked: Looked,
+    changes_only: bool,
+) -> Vec<FetchedPartition> {
+    settle(interest, &looked);
+    let mut interest = interest.borrow_mut();
+    let mut partitions = Vec::with_capacity(looked.len());
+    let mut served = Vec::new();
+    for (place, outcome) in looked {
+        let Some(slot) = interest.slot_mut(place) else {
+            continue;
+        };
+        let news = outcome.high_watermark != slot.told_high_watermark
+            || outcome.log_start_offset != slot.told_log_start;
+        let special = outcome.error.is_some() || outcome.diverging_epoch.is_some();
+        // An error is told again until it is gone.
+        slot.told_high_watermark = if special { -1 } else { outcome.high_watermark };
+        slot.told_log_start = outcome.log_start_offset;
+        if outcome.bytes > 0 {
+            served.push(place);
+        }
+        if !changes_only || news || special || outcome.bytes > 0 {
+            partitions.push(FetchedPartition {
+                topic: slot.wanted.topic.clone(),
+                partition: slot.wanted.partition,
+                error: outcome.error,
+                high_watermark: outcome.high_watermark,
+                last_stable_offset: outcome.last_stable_offset,
+                log_start_offset: outcome.log_start_offset,
+                diverging_epoch: outcome.diverging_epoch,
+                leader_epoch: outcome.leader_epoch,
+                records: outcome.records,
+            });
+        }
+    }
+    interest.serve_last(&served);
+    partitions
+}
+
+/// Ends standing watches at their owners. Nobody waits for it: until it is done, marks go nowhere.
+fn unwatch(broker: &Rc<Inner>, set: u64, watched: Vec<TopicPartition>) {
+    let mut shares: BTreeMap<ShardId, Vec<TopicPartition>> = BTreeMap::new();
+    for tp in watched {
+        shares.entry(broker.owner(tp)).or_default().push(tp);
+    }
+    for (owner, tps) in shares {
+        if owner == broker.shard {
+            broker.unwatch(set, &tps);
+        } else {
+            let mesh = broker.mesh.clone();
+            let told = async move {
+                drop(mesh.send(owner, ShardRequest::Unwatch(set, tps)).await);
+            };
+            tailwater_shards::spawn("unwatch", told).detach();
+        }
+    }
+}
+
+impl Terms {
+    fn of(broker: &Rc<Inner>, request: &FetchRequest, standing: bool) -> Self {
+        let limit = broker.image().settings().fetch_bytes_max;
+        Self {
+            isolation: request.isolation,
+            bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(limit),
+            bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),
+            deadline: now() + request.max_wait,
+            standing,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The connection's side of a produce: check, split by owner, hand over, gather.
+
+use super::append::{AppendPart, AppendRequest, append};
+use super::check::check;
+use super::{PartOutcome, ProduceOutcome, ProducePart, ProduceRequest};
+use crate::BrokerError;
+use crate::broker::Inner;
+use crate::messages::{ShardReply, ShardRequest};
+use crate::metadata::{MetadataImage, TopicTarget};
+use crate::partition::Acks;
+use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tailwater_shards::{ShardId, wall_clock_ms};
+use tailwater_storage::TopicPartition;
+
+/// The second stage of a produce: resolves when what `acks` promises holds. With acks=0 it
+/// resolves once each owner has taken or refused its batches; nothing is awaited of the disk.
+pub struct ProduceReply {
+    gathered: LocalBoxFuture<'static, ProduceOutcome>,
+}
+
+impl Future for ProduceReply {
+    type Output = ProduceOutcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ProduceOutcome> {
+        self.gathered.poll_unpin(cx)
+    }
+}
+
+/// The parts of one owner, with their places in the request.
+struct Share {
+    owner: ShardId,
+    places: Vec<usize>,
+    parts: Vec<AppendPart>,
+}
+
+/// The ordered stage. One message goes to each other owner, whatever the number of partitions.
+pub(crate) async fn submit(broker: &Rc<Inner>, request: ProduceRequest) -> ProduceReply {
+    let Some(acks) = acks_of(request.acks) else {
+        let refusal = BrokerError::InvalidRequiredAcks { acks: request.acks };
+        let parts = request
+            .parts
+            .iter()
+            .map(|_| Err(refusal.clone().into()))
+            .collect();
+        let gathered = std::future::ready(ProduceOutcome { parts }).boxed_local();
+        return ProduceReply { gathered };
+    };
+    let (mut outcomes, shares) = check_and_split(broker, &request);
+    let mut pending: Vec<(Vec<usize>, LocalBoxFuture<'static, Vec<PartOutcome>>)> =
+        Vec::with_capacity(shares.len());
+    for share in shares {
+        let count = share.parts.len();
+        let request = AppendRequest {
+            acks,
+            timeout: request.timeout,
+            parts: share.parts,
+        };
+        let appended = if share.owner == broker.shard {
+            append_here(broker, request)
+        } else {
+            let reply = broker
+                .mesh
+                .send(share.owner, ShardRequest::Append(request))
+                .await;
+            async move {
+                match reply.await {
+                    Ok(ShardReply::Appended(outcomes)) => outcomes,
+                    _ => (0..count)
+                        .map(|_| Err(BrokerError::ShuttingDown.into()))
+                        .collect(),
+                }
+            }
+            .boxed_local()
+        };
+        pending.push((share.places, appended));
+    }
+    let gathered = async move {
+        let (places, futures): (Vec<_>, Vec<_>) = pending.into_iter().unzip();
+        for (places, parts) in places.into_iter().zip(join_all(futures).await) {
+            assert_eq!(places.len(), parts.len(), "an owner answers every part");
+            for (place, part) in places.into_iter().zip(parts) {
+                outcomes[place] = Some(part);
+            }
+        }
+        let parts = outcomes
+            .into_iter()
+            .map(|part| part.expect("every part has an outcome"))
+            .collect();
+        ProduceOutcome { parts }
+    };
+    ProduceReply {
+        gathered: gathered.boxed_local(),
+    }
+}
+
+/// Appends on this shard. If the log has no room, the batches queue before this returns: the
+/// future has been polled once then.
+fn append_here(
+    broker: &Rc<Inner>,
+    request: AppendRequest,
+) -> LocalBoxFuture<'static, Vec<PartOutcome>> {
+    let mut appended = append(broker, request);
+    match (&mut appended).now_or_never() {
+        Some(outcomes) => std::future::ready(outcomes).boxed_local(),
+        None => appended,
+    }
+}
+
+/// Checks every batch, in the request's order, and sorts them by owner. Outcomes are set for those
+/// that go no further.
+fn check_and_split(
+    broker: &Rc<Inner>,
+    request: &ProduceRequest,
+) -> (Vec<Option<PartOutcome>>, Vec<Share>) {
+    let image = broker.image();
+    let now_ms = wall_clock_ms();
+    let mut outcomes: Vec<Option<PartOutcome>> = Vec::with_capacity(request.parts.len());
+    let mut shares: Vec<Share> = Vec::new();
+    for (place, part) in request.parts.iter().enumerate() {
+        match check_part(broker, &image, part, request.zstd_allowed, now_ms) {
+            Err(refusal) => outcomes.push(Some(Err(refusal))),
+            Ok(part) => {
+                outcomes.push(None);
+                let owner = broker.owner(part.tp);
+                let at = shares
+                    .iter()
+                    .position(|share| share.owner == owner)
+                    .unwrap_or_else(|| {
+                        shares.push(Share {
+                            owner,
+                            places: Vec::new(),
+                            parts: Vec::new(),
+                        });
+                        shares.len() - 1
+                    });
+                shares[at].places.push(place);
+                shares[at].parts.push(part);
+            }
+        }
+    }
+    (outcomes, shares)
+}
+
+fn check_part(
+    broker: &Rc<Inner>,
+    image: &MetadataImage,
+    part: &ProducePart,
+    zstd_allowed: bool,
+    now_ms: i64,
+) -> Result<AppendPart, super::ProduceRefusal> {
+    let id = match part.topic {
+        TopicTarget::Known(id) => id,
+        TopicTarget::UnknownName => return Err(BrokerError::UnknownTopicOrPartition.into()),
+        TopicTarget::UnknownId => return Err(BrokerError::UnknownTopicId.into()),
+    };
+    let topic = image
+        .topic_by_id(id)
+        .ok_or(BrokerError::UnknownTopicOrPartition)?;
+    if !(0..topic.partitions).contains(&part.partition) {
+        return Err(BrokerError::UnknownTopicOrPartition.into());
+    }
+    let tp = TopicPartition::new(id, part.partition);
+    let mut workspace = broker.workspace.borrow_mut();
+    match check(
+        part.records.as_ref(),
+        topic,
+        part.partition,
+        zstd_allowed,
+        now_ms,
+        &mut workspace,
+    ) {
+        Ok(checked) => Ok(AppendPart {
+            tp,
+            batch: Ok(checked),
+        }),
+        Err(refused) => AppendPart::refused(tp, refused),
+    }
+}
+
+fn acks_of(acks: i16) -> Option<Acks> {
+    match acks {
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    }
+}
