@@ -91,13 +91,28 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
-    pub(crate) fn corrupt(file: impl Into<PathBuf>, position: u64, what: impl Into<String>) -> Self {
-        Self::Corrupt(Corrupt { file: file.into(), position, what: what.into() })
+    pub(crate) fn corrupt(
+        file: impl Into<PathBuf>,
+        position: u64,
+        what: impl Into<String>,
+    ) -> Self {
+        Self::Corrupt(Corrupt {
+            file: file.into(),
+            position,
+            what: what.into(),
+        })
     }
 }
 

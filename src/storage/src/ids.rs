@@ -24,7 +24,9 @@ impl TopicPartition {
 
     /// The partition's directory under the data directory.
     pub(crate) fn directory(&self, data_dir: &Path) -> PathBuf {
-        data_dir.join(self.topic.as_hyphenated().to_string()).join(self.partition.to_string())
+        data_dir
+            .join(self.topic.as_hyphenated().to_string())
+            .join(self.partition.to_string())
     }
 }
 

@@ -9,15 +9,22 @@
 //! Invariants: a byte that was acknowledged as durable is never rewritten in place, only copied
 //! elsewhere and then freed; nothing is served before the past generations' WALs are sealed.
 
+mod background;
+mod checkpoint;
 mod config;
 mod error;
+mod fields;
+mod file_header;
 mod ids;
 mod log;
 mod offsets;
 mod recovery;
+mod root;
+mod segment;
 mod storage;
 mod verify;
 mod wal;
+mod write_behind;
 
 pub use config::{LogConfig, StorageConfig};
 pub use error::{Corrupt, ReadError, StorageError};

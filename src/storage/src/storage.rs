@@ -1,37 +1,358 @@
-//! One shard's storage.
+//! One shard's storage: its WAL, its logs, and what works for them in the background.
+//!
+//! Everything here belongs to one shard and is used from its tasks alone.
 
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tailwater_shards::sync::{Notify, Semaphore};
+use tailwater_shards::{Task, dir, now, spawn, timeout};
+use uuid::Uuid;
 
+use crate::checkpoint::format::Seal;
+use crate::checkpoint::writer::CheckpointWriter;
 use crate::config::{LogConfig, StorageConfig};
 use crate::error::StorageError;
-use crate::ids::TopicPartition;
-use crate::log::Log;
-use crate::recovery::ShardSeed;
-use crate::wal::Ticket;
+use crate::ids::{Generation, TopicPartition};
+use crate::log::{Found, Log, Place, Run, SegmentRecord};
+use crate::recovery::{Handoff, SeedLog, ShardSeed};
+use crate::segment::Segment;
+use crate::segment::cache::ReadCache;
+use crate::wal::file::WalFile;
+use crate::wal::{Ticket, Wal};
 
-/// One shard's storage: its WAL, its logs and what works for them in the background. Cloning
-/// gives another handle.
-#[derive(Clone)]
-pub struct Storage {
-    inner: Rc<()>,
+/// How long each step of a clean shutdown may take; what is not done by then the WAL has.
+const SHUTDOWN_STEP: Duration = Duration::from_millis(200);
+/// How long writing the segments' tails may take.
+const SHUTDOWN_TAILS: Duration = Duration::from_millis(400);
+
+/// What a shard's logs and background tasks share.
+pub(crate) struct Shared {
+    pub(crate) config: StorageConfig,
+    pub(crate) generation: Generation,
+    pub(crate) cluster_id: Uuid,
+    pub(crate) wal: Rc<Wal>,
+    pub(crate) cache: ReadCache,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log>>,
+    /// Less free space than the reserve.
+    pub(crate) full: Cell<bool>,
+    /// Logs with enough outstanding to be written.
+    pub(crate) behind: RefCell<BTreeSet<TopicPartition>>,
+    /// Logs whose log start has moved: segments below it may go when that is durable.
+    pub(crate) trim_wanted: RefCell<BTreeSet<TopicPartition>>,
+    /// Logs changed since the last checkpoint, each once.
+    pub(crate) changed: RefCell<Vec<TopicPartition>>,
+    /// Logs dropped since the last checkpoint.
+    pub(crate) dropped: RefCell<Vec<TopicPartition>>,
+    pub(crate) metadata: RefCell<Metadata>,
+    pub(crate) checkpoints: RefCell<Option<CheckpointWriter>>,
+    pub(crate) seals: RefCell<Vec<Seal>>,
+    pub(crate) retired_below: Cell<Generation>,
+    /// WAL or checkpoint files of past generations are still needed.
+    pub(crate) has_past: Cell<bool>,
+    pub(crate) handoff: Arc<Handoff>,
+    /// Held while a checkpoint is taken: one at a time.
+    pub(crate) checkpointing: Semaphore,
+    /// Held while segments are written or removed: one at a time.
+    pub(crate) writing: Semaphore,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) stop: Notify,
 }
 
-#[allow(missing_docs, unused_variables, clippy::unused_async)]
+/// Shard 0's metadata, as far as checkpoints care.
+#[derive(Default)]
+pub(crate) struct Metadata {
+    pub(crate) snapshot: Option<Rc<dyn Fn() -> Bytes>>,
+    /// The last snapshot of this generation covers the entries below this number.
+    pub(crate) covered: Option<u64>,
+}
+
+/// One shard's storage. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Storage {
+    shared: Rc<Shared>,
+    tasks: Rc<RefCell<Vec<Task<()>>>>,
+}
+
 impl Storage {
-    pub async fn start(seed: ShardSeed, config: &StorageConfig) -> Result<Self, StorageError> { unimplemented!() }
-    pub fn open_log(&self, tp: TopicPartition, config: LogConfig, leader_epoch: i32) -> Result<Log, StorageError> { unimplemented!() }
-    pub fn recovered_logs(&self) -> Vec<TopicPartition> { unimplemented!() }
-    pub async fn drop_log(&self, tp: TopicPartition) { unimplemented!() }
-    pub fn append_metadata(&self, entry: Bytes) -> Ticket { unimplemented!() }
-    pub fn set_metadata_snapshot(&self, snapshot: Rc<dyn Fn() -> Bytes>) { unimplemented!() }
-    pub async fn written(&self, ticket: Ticket) -> Result<(), StorageError> { unimplemented!() }
-    pub async fn durable(&self, ticket: Ticket) -> Result<(), StorageError> { unimplemented!() }
+    /// Phase two of a start, on every shard: takes the shard's seed and begins its WAL.
+    ///
+    /// # Errors
+    /// Failed I/O.
+    pub async fn start(seed: ShardSeed, config: &StorageConfig) -> Result<Self, StorageError> {
+        let ShardSeed {
+            generation,
+            cluster_id,
+            shard,
+            ..
+        } = seed;
+        let (stream, metadata_next) = (seed.stream, seed.metadata_next);
+        let wal = Wal::start(config, cluster_id, generation, shard, stream, metadata_next).await?;
+        seed.handoff.started();
+        let checkpoints = CheckpointWriter::new(&config.data_dir, cluster_id, generation, shard);
+        let shared = Rc::new(Shared {
+            config: config.clone(),
+            generation,
+            cluster_id,
+            wal,
+            cache: ReadCache::new(config.read_cache_bytes()),
+            logs: RefCell::default(),
+            full: Cell::new(false),
+            behind: RefCell::default(),
+            trim_wanted: RefCell::default(),
+            changed: RefCell::default(),
+            dropped: RefCell::default(),
+            metadata: RefCell::default(),
+            checkpoints: RefCell::new(Some(checkpoints)),
+            seals: RefCell::new(seed.seals),
+            retired_below: Cell::new(Generation(0)),
+            has_past: Cell::new(seed.has_past),
+            handoff: seed.handoff,
+            checkpointing: Semaphore::new(1),
+            writing: Semaphore::new(1),
+            stopping: Cell::new(false),
+            stop: Notify::new(),
+        });
+        let old: Vec<_> = seed
+            .old_files
+            .iter()
+            .map(|file| WalFile::old(&config.wal_path(), file.name, file.bytes, file.start_lsn))
+            .collect();
+        for (tp, log) in seed.logs {
+            let log = Log::new(tp, Rc::downgrade(&shared), found(log, &old));
+            log.mark_changed();
+            if log.log_start() > 0 {
+                shared.trim_wanted.borrow_mut().insert(tp);
+            }
+            shared.logs.borrow_mut().insert(tp, log);
+        }
+        let storage = Self {
+            shared: Rc::clone(&shared),
+            tasks: Rc::default(),
+        };
+        storage.spawn_tasks(seed.remove);
+        Ok(storage)
+    }
+
+    fn spawn_tasks(&self, remove: Vec<std::path::PathBuf>) {
+        let shared = || Rc::clone(&self.shared);
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.push(spawn("write-behind", crate::write_behind::run(shared())));
+        tasks.push(spawn("retention", crate::background::retain(shared())));
+        tasks.push(spawn("disk-watch", crate::background::watch_disk(shared())));
+        if !remove.is_empty() {
+            spawn(
+                "remove-unknown",
+                crate::background::remove_directories(remove),
+            )
+            .detach();
+        }
+    }
+
+    /// The log of a partition, recovered or new. A new one costs nothing on the disk until its
+    /// segment is first written.
+    ///
+    /// # Errors
+    /// [`StorageError::ShuttingDown`].
+    pub fn open_log(
+        &self,
+        tp: TopicPartition,
+        config: LogConfig,
+        leader_epoch: i32,
+    ) -> Result<Log, StorageError> {
+        if self.shared.stopping.get() {
+            return Err(StorageError::ShuttingDown);
+        }
+        let weak: Weak<Shared> = Rc::downgrade(&self.shared);
+        let log = self
+            .shared
+            .logs
+            .borrow_mut()
+            .entry(tp)
+            .or_insert_with(|| Log::new(tp, weak, Found::default()))
+            .clone();
+        log.open(config, leader_epoch);
+        Ok(log)
+    }
+
+    /// The partitions of this shard that the start found a log of.
+    #[must_use]
+    pub fn recovered_logs(&self) -> Vec<TopicPartition> {
+        self.shared.logs.borrow().keys().copied().collect()
+    }
+
+    /// Stops a log and removes its files in the background. Call it once the deletion is durable
+    /// in the metadata. Appends and reads that come later fail; when this returns nothing of the
+    /// log is being written any more.
+    pub async fn drop_log(&self, tp: TopicPartition) {
+        let Some(log) = self.shared.logs.borrow_mut().remove(&tp) else {
+            return;
+        };
+        log.set_dropped();
+        self.shared.dropped.borrow_mut().push(tp);
+        log.observe();
+        let writing = self.shared.writing.acquire(1).await;
+        drop(writing);
+        self.shared.cache.forget(tp, None);
+        let path = tp.directory(&self.shared.config.data_dir);
+        spawn(
+            "remove-log",
+            crate::background::remove_directories(vec![path]),
+        )
+        .detach();
+    }
+
+    /// Appends an entry of the cluster's metadata. Shard 0 only.
+    #[must_use]
+    pub fn append_metadata(&self, entry: Bytes) -> Ticket {
+        assert_eq!(self.shared.wal.shard, 0, "metadata lives on shard 0");
+        self.shared.wal.push_metadata(entry)
+    }
+
+    /// Gives the function that checkpoints call for the metadata as of all entries appended.
+    /// Until it is given, no WAL file with metadata in it is freed.
+    pub fn set_metadata_snapshot(&self, snapshot: Rc<dyn Fn() -> Bytes>) {
+        self.shared.metadata.borrow_mut().snapshot = Some(snapshot);
+        self.shared.wal.behind.notify_one();
+    }
+
+    /// Waits until the commit and all before it are written: what `acks=1` waits for.
+    ///
+    /// # Errors
+    /// Only when the shard goes down.
+    pub async fn written(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.shared.wal.written(ticket).await
+    }
+
+    /// Waits until the commit and all before it are durable. What was write-cached is synced now.
+    ///
+    /// # Errors
+    /// Only when the shard goes down.
+    pub async fn durable(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.shared.wal.durable(ticket).await
+    }
+
     /// Waits until there is room for appends: the bytes that no commit has taken are below their
     /// bound. Await it before appending; it returns at once but when the WAL is full or slow.
-    pub async fn room(&self) { unimplemented!() }
-    pub fn is_full(&self) -> bool { unimplemented!() }
-    pub async fn shutdown(&self) { unimplemented!() }
-    pub fn check_invariants(&self) { unimplemented!() }
+    pub async fn room(&self) {
+        self.shared.wal.has_room().await;
+    }
+
+    /// How often [`Self::room`] had to wait.
+    #[must_use]
+    pub fn room_waits(&self) -> u64 {
+        self.shared.wal.room_waits()
+    }
+
+    /// Less free space than the reserve: appends are refused, reads and deletions go on.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.full.get()
+    }
+
+    /// Writes what is behind, takes a checkpoint and frees what WAL files it can, now.
+    ///
+    /// # Errors
+    /// Failed I/O, or the shard going down.
+    pub async fn checkpoint_now(&self) -> Result<(), StorageError> {
+        crate::write_behind::checkpoint(&self.shared, None, false).await
+    }
+
+    /// Makes everything durable, writes the segments' tails exactly as far as time allows, takes a
+    /// checkpoint and ends the WAL. Bounded: about a second at worst. Appends fail from its begin.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        if shared.stopping.replace(true) {
+            return;
+        }
+        shared.stop.notify_all();
+        shared.wal.behind.notify_all();
+        let tasks: VecDeque<_> = self.tasks.borrow_mut().drain(..).collect();
+        for task in tasks {
+            // What does not end by itself is cancelled: it leaves nothing half said.
+            drop(timeout(SHUTDOWN_STEP, task).await);
+        }
+        drop(timeout(SHUTDOWN_STEP, shared.wal.drain()).await);
+        let _ = timeout(SHUTDOWN_TAILS, self.write_tails()).await;
+        let checkpoint = crate::write_behind::checkpoint(shared, None, false);
+        if let Ok(Err(error)) = timeout(SHUTDOWN_STEP, Box::pin(checkpoint)).await {
+            tracing::warn!(%error, "no checkpoint at shutdown: the next start replays more");
+        }
+        let _ = timeout(SHUTDOWN_STEP, shared.wal.shutdown()).await;
+        shared.cache.clear();
+    }
+
+    /// Closes active segments and writes them to their exact length.
+    async fn write_tails(&self) {
+        let until = now() + SHUTDOWN_TAILS;
+        let logs: Vec<_> = self.shared.logs.borrow().values().cloned().collect();
+        for log in logs.into_iter().filter(|log| log.outstanding() > 0) {
+            if now() >= until {
+                break;
+            }
+            log.close_active();
+            if let Err(error) = crate::segment::writer::write_behind(&self.shared, &log).await {
+                tracing::warn!(%error, "a segment's tail stays in the WAL");
+                break;
+            }
+        }
+    }
+
+    /// Asserts what must hold of the shard's storage at any time.
+    pub fn check_invariants(&self) {
+        self.shared.wal.check_invariants();
+        for log in self.shared.logs.borrow().values() {
+            log.check_invariants();
+        }
+    }
+}
+
+/// A recovered log with its runs' places in files of the past.
+fn found(seed: SeedLog, old: &[Rc<WalFile>]) -> Found {
+    let runs = seed.runs.into_iter().map(|run| Run {
+        span: run.span,
+        len: run.len,
+        place: Place {
+            file: Rc::clone(&old[run.file]),
+            position: run.position,
+        },
+        lsn: u64::MAX,
+        mem: None,
+        in_segment: false,
+    });
+    Found {
+        log_start: seed.log_start,
+        end: seed.end,
+        segments: seed.segments.iter().map(segment).collect(),
+        runs: runs.collect(),
+        epochs: seed.epochs,
+        producers: seed.producers,
+        damage: seed.damage,
+    }
+}
+
+fn segment(record: &SegmentRecord) -> Segment {
+    let mut segment = Segment::new(record.base, record.created_ms);
+    segment.len = record.len;
+    segment.max_timestamp = record.max_timestamp;
+    segment.closed = record.closed;
+    segment.durable_len = record.durable_len;
+    if segment.is_complete() {
+        segment.index = None;
+    }
+    segment
+}
+
+/// Free space of the data directory's file system and of the WAL's, the smaller.
+pub(crate) async fn free_bytes(config: &StorageConfig) -> Option<u64> {
+    let data = dir::free_bytes(&config.data_dir).await.ok()?.0;
+    let wal = match &config.wal_dir {
+        Some(wal_dir) => dir::free_bytes(wal_dir).await.ok()?.0,
+        None => data,
+    };
+    Some(data.min(wal))
 }

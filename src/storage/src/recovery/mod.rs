@@ -20,12 +20,12 @@ use bytes::Bytes;
 use tailwater_shards::{dir, spawn, wall_clock_ms};
 use uuid::Uuid;
 
-pub use self::seeds::ShardSeed;
-pub(crate) use self::replay::SeedLog;
-pub(crate) use self::scan::{Known, OldWal, Sink};
-pub(crate) use self::seeds::{Handoff, OldFileInfo};
 use self::open::Held;
 use self::replay::Replay;
+pub(crate) use self::replay::SeedLog;
+pub(crate) use self::scan::{Known, OldWal, Sink};
+pub use self::seeds::ShardSeed;
+pub(crate) use self::seeds::{Handoff, OldFileInfo};
 use crate::checkpoint::format::Seal;
 use crate::checkpoint::reader::{self, Slot};
 use crate::checkpoint::writer::directory;
@@ -112,9 +112,17 @@ pub async fn recover(
     assert!(shards > 0, "a broker has at least one shard");
     let mut report = RecoveryReport::default();
     // Looked at before anything is made, so that a wrong directory stays as it is.
-    check_root(config, node_id, Root::load(&config.data_dir).await?.as_ref()).await?;
+    check_root(
+        config,
+        node_id,
+        Root::load(&config.data_dir).await?.as_ref(),
+    )
+    .await?;
     let lock = open::lock_directory(config).await?;
-    let mut held = Held { lock, wals: Vec::new() };
+    let mut held = Held {
+        lock,
+        wals: Vec::new(),
+    };
     // And again under the lock: another process may have been at work until just now.
     let root = Root::load(&config.data_dir).await?;
     check_root(config, node_id, root.as_ref()).await?;
@@ -127,9 +135,20 @@ pub async fn recover(
     let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let has_checkpoints = !slots.is_empty();
     let mut checkpoints = take_checkpoints(slots, &mut replay);
-    let mut wals =
-        Box::pin(open::open_wals(config, &root, checkpoints.retired_below, &mut held)).await?;
-    let past = Box::pin(scan_all(&mut wals, &mut checkpoints, &mut replay, &mut report)).await?;
+    let mut wals = Box::pin(open::open_wals(
+        config,
+        &root,
+        checkpoints.retired_below,
+        &mut held,
+    ))
+    .await?;
+    let past = Box::pin(scan_all(
+        &mut wals,
+        &mut checkpoints,
+        &mut replay,
+        &mut report,
+    ))
+    .await?;
 
     let (entries, metadata_next) = replay.metadata_entries()?;
     let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
@@ -157,7 +176,10 @@ pub async fn recover(
             logs: Vec::new(),
             old_files: Arc::clone(&files),
             has_past,
-            stream: StreamStart { next_seq: 1, ..StreamStart::default() },
+            stream: StreamStart {
+                next_seq: 1,
+                ..StreamStart::default()
+            },
             metadata_next: 0,
             seals: Vec::new(),
             remove: Vec::new(),
@@ -165,7 +187,9 @@ pub async fn recover(
         })
         .collect();
     for (tp, log) in logs {
-        let seed = seeds.get_mut(usize::from(owner(tp, shards).0)).expect("an owner is a shard");
+        let seed = seeds
+            .get_mut(usize::from(owner(tp, shards).0))
+            .expect("an owner is a shard");
         seed.logs.push((tp, log));
     }
     let first = seeds.first_mut().expect("there is at least one shard");
@@ -173,8 +197,18 @@ pub async fn recover(
     first.metadata_next = metadata_next;
     first.seals = past.seals;
     first.remove = remove;
-    let Root { generation, cluster_id, .. } = root;
-    Ok(Recovered { generation, cluster_id, metadata, seeds, report })
+    let Root {
+        generation,
+        cluster_id,
+        ..
+    } = root;
+    Ok(Recovered {
+        generation,
+        cluster_id,
+        metadata,
+        seeds,
+        report,
+    })
 }
 
 async fn check_root(
@@ -182,7 +216,9 @@ async fn check_root(
     node_id: i32,
     root: Option<&Root>,
 ) -> Result<(), StorageError> {
-    let Some(root) = root else { return root::require_empty(&config.data_dir).await };
+    let Some(root) = root else {
+        return root::require_empty(&config.data_dir).await;
+    };
     if root.node_id != node_id {
         return Err(StorageError::Foreign {
             path: root::path(&config.data_dir),
@@ -197,18 +233,30 @@ async fn new_root(config: &StorageConfig, node_id: i32) -> Result<Root, StorageE
     let cluster_id = Uuid::from_bytes(tailwater_shards::random_uuid());
     let mut wal_dir_id = Uuid::nil();
     if let Some(wal_dir) = &config.wal_dir {
-        dir::create_all(wal_dir).await.map_err(StorageError::io("cannot create", wal_dir))?;
-        let entries =
-            dir::list(wal_dir).await.map_err(StorageError::io("cannot list", wal_dir))?;
+        dir::create_all(wal_dir)
+            .await
+            .map_err(StorageError::io("cannot create", wal_dir))?;
+        let entries = dir::list(wal_dir)
+            .await
+            .map_err(StorageError::io("cannot list", wal_dir))?;
         // A first start that was interrupted leaves an identity and no WAL.
         if entries.iter().any(|entry| entry.name.ends_with(".wal")) {
             let what = "the WAL directory belongs to another data directory".to_owned();
-            return Err(StorageError::Foreign { path: wal_dir.clone(), what });
+            return Err(StorageError::Foreign {
+                path: wal_dir.clone(),
+                what,
+            });
         }
         wal_dir_id = Uuid::from_bytes(tailwater_shards::random_uuid());
         root::store_wal_dir_id(wal_dir, cluster_id, wal_dir_id).await?;
     }
-    Ok(Root { cluster_id, generation: Generation(0), node_id, shards: 0, wal_dir_id })
+    Ok(Root {
+        cluster_id,
+        generation: Generation(0),
+        node_id,
+        shards: 0,
+        wal_dir_id,
+    })
 }
 
 /// Takes the newest record of every partition, and what is known of the WALs.
@@ -218,7 +266,10 @@ fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
         let newest = slot.groups.iter().map(|group| group.retired_below).max();
         all.retired_below = all.retired_below.max(newest.unwrap_or_default());
     }
-    for slot in slots.into_iter().filter(|slot| slot.generation >= all.retired_below) {
+    for slot in slots
+        .into_iter()
+        .filter(|slot| slot.generation >= all.retired_below)
+    {
         let known = all.known.entry((slot.generation, slot.shard)).or_default();
         for group in slot.groups {
             known.from_lsn = known.from_lsn.max(group.replay_lsn);
@@ -227,7 +278,10 @@ fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
                 add_seal(&mut all.seals, seal);
             }
             if let Some((upto, bytes)) = group.metadata {
-                let newer = replay.metadata_snapshot.as_ref().is_none_or(|(had, _)| *had <= upto);
+                let newer = replay
+                    .metadata_snapshot
+                    .as_ref()
+                    .is_none_or(|(had, _)| *had <= upto);
                 if newer {
                     replay.metadata_snapshot = Some((upto, bytes));
                 }
@@ -236,7 +290,8 @@ fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
                 if record.dropped {
                     replay.partitions.remove(&record.tp);
                 } else {
-                    replay.partitions.entry(record.tp).or_default().record = Some(record);
+                    let tp = record.tp;
+                    replay.partitions.entry(tp).or_default().record = Some(record);
                 }
             }
         }
@@ -266,7 +321,10 @@ async fn scan_all(
     report: &mut RecoveryReport,
 ) -> Result<Past, StorageError> {
     seal::read_seals(wals, checkpoints).await?;
-    let mut past = Past { seals: Vec::new(), files: Vec::new() };
+    let mut past = Past {
+        seals: Vec::new(),
+        files: Vec::new(),
+    };
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
     for wal in wals.iter_mut() {
         let key = (wal.generation, wal.shard);
@@ -289,14 +347,27 @@ async fn scan_all(
     }
     // A WAL that a seal or a checkpoint knows to hold something, and of which no file is there.
     let sealed = checkpoints.seals.iter().map(|(key, end)| (*key, *end));
-    let checked = checkpoints.known.iter().map(|(key, known)| (*key, known.durable_lsn));
+    let checked = checkpoints
+        .known
+        .iter()
+        .map(|(key, known)| (*key, known.durable_lsn));
     for ((generation, shard), end) in sealed.chain(checked) {
-        let needed = end > checkpoints.known.get(&(generation, shard)).map_or(0, |k| k.from_lsn);
-        if needed && generation >= checkpoints.retired_below && !had_wal.contains(&(generation, shard))
+        let needed = end
+            > checkpoints
+                .known
+                .get(&(generation, shard))
+                .map_or(0, |k| k.from_lsn);
+        if needed
+            && generation >= checkpoints.retired_below
+            && !had_wal.contains(&(generation, shard))
         {
             let what = "all files of a WAL that is still needed are missing".to_owned();
             let file = format!("WAL of generation {generation}, shard {shard}").into();
-            replay.lost_unknown(&Corrupt { file, position: end, what });
+            replay.lost_unknown(&Corrupt {
+                file,
+                position: end,
+                what,
+            });
         }
     }
     Ok(past)
@@ -310,7 +381,9 @@ fn assemble(
     let now_ms = wall_clock_ms();
     let mut logs = Vec::new();
     for (tp, partition) in std::mem::take(&mut replay.partitions) {
-        let lives = topics.get(&tp.topic).is_some_and(|era| (0..era.partitions).contains(&tp.partition));
+        let lives = topics
+            .get(&tp.topic)
+            .is_some_and(|era| (0..era.partitions).contains(&tp.partition));
         if !lives {
             continue;
         }
@@ -334,10 +407,14 @@ async fn unknown_directories(
     topics: &BTreeMap<Uuid, TopicEra>,
 ) -> Result<Vec<PathBuf>, StorageError> {
     let data_dir = &config.data_dir;
-    let entries = dir::list(data_dir).await.map_err(StorageError::io("cannot list", data_dir))?;
+    let entries = dir::list(data_dir)
+        .await
+        .map_err(StorageError::io("cannot list", data_dir))?;
     let mut unknown = Vec::new();
     for entry in entries.iter().filter(|entry| entry.is_dir) {
-        let Ok(topic) = Uuid::try_parse(&entry.name) else { continue };
+        let Ok(topic) = Uuid::try_parse(&entry.name) else {
+            continue;
+        };
         if topic.as_hyphenated().to_string() == entry.name && !topics.contains_key(&topic) {
             unknown.push(data_dir.join(&entry.name));
         }
@@ -347,9 +424,13 @@ async fn unknown_directories(
 
 async fn make_directories(config: &StorageConfig) -> Result<(), StorageError> {
     for path in [config.wal_path(), directory(&config.data_dir)] {
-        dir::create_all(&path).await.map_err(StorageError::io("cannot create", &path))?;
+        dir::create_all(&path)
+            .await
+            .map_err(StorageError::io("cannot create", &path))?;
         if let Some(parent) = path.parent() {
-            dir::sync(parent).await.map_err(StorageError::io("cannot sync", parent))?;
+            dir::sync(parent)
+                .await
+                .map_err(StorageError::io("cannot sync", parent))?;
         }
     }
     Ok(())

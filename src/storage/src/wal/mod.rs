@@ -1,6 +1,396 @@
-//! The write-ahead log of a shard.
+//! The write-ahead log of a shard: one for all its partitions.
+//!
+//! Owns the order of appends, the commits and how far they have come, the ring of files and the
+//! tail cache (whose memory is that of the commits). Knows a log as somebody to be told: where a
+//! run lies, that an end has moved. Segments and checkpoints are not its business.
+//!
+//! The way of a byte: [`gather`] holds it in its request's frame, [`commit`] copies it once into
+//! the commit, [`flusher`] writes and syncs, [`progress`] moves the ends.
+
+mod cache;
+pub(crate) mod commit;
+pub(crate) mod file;
+mod flusher;
+pub(crate) mod format;
+pub(crate) mod gather;
+mod keeper;
+mod progress;
+pub(crate) mod reader;
+pub(crate) mod ring;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_shards::sync::Notify;
+use tailwater_shards::{Instant, now};
+use uuid::Uuid;
+
+use self::cache::TailCache;
+use self::file::{WalFile, WalName};
+use self::gather::{CarryItem, Gather, Item};
+use self::progress::Progress;
+use self::ring::Ring;
+use crate::config::StorageConfig;
+use crate::error::StorageError;
+use crate::ids::Generation;
 
 /// The number of a commit: what an append waits for. Tickets of one shard are ordered as its
 /// appends are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);
+
+/// Where the stream of a WAL stands before its first commit of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StreamStart {
+    pub(crate) next_seq: u64,
+    pub(crate) next_lsn: u64,
+    /// The commit before, if there is one.
+    pub(crate) before: Option<(u64, u32)>,
+    pub(crate) durable_lsn: u64,
+}
+
+/// A shard's WAL.
+pub(crate) struct Wal {
+    pub(crate) generation: Generation,
+    pub(crate) shard: u16,
+    cluster_id: Uuid,
+    dir: PathBuf,
+    commit_bytes_max: usize,
+    commits_in_flight_max: usize,
+    pending_bytes_max: usize,
+    idle_cover: Duration,
+    body_bytes_max: usize,
+    gather: RefCell<Gather>,
+    progress: RefCell<Progress>,
+    ring: RefCell<Ring>,
+    tail_cache: RefCell<TailCache>,
+    chain: Cell<ChainState>,
+    in_flight: Cell<usize>,
+    /// Carries and lists take turns when both wait.
+    carried_last: Cell<bool>,
+    cached_due: Cell<Option<Instant>>,
+    metadata_next: Cell<u64>,
+    /// A checkpoint waits for what was appended up to this ticket.
+    drain_upto: Cell<u64>,
+    /// What was gathered finds no place in the ring.
+    starved: Cell<bool>,
+    stopping: Cell<bool>,
+    stopped: Cell<bool>,
+    room_waits: Cell<u64>,
+    /// For the flusher: something was gathered, a slot or a file is free, or it shall stop.
+    work: Notify,
+    /// For the ring's keeper.
+    keep: Notify,
+    /// For those who wait for room.
+    room: Notify,
+    /// For the timer of write-cached bytes.
+    cached: Notify,
+    /// For write-behind: a file is full, or runs have become durable.
+    pub(crate) behind: Notify,
+    /// For shutdown: the flusher has ended.
+    ended: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ChainState {
+    before: Option<(u64, u32)>,
+    /// The end of the last commit that somebody may wait for.
+    last_end_lsn: u64,
+    /// The `durable_lsn` of the last commit built.
+    told_durable_lsn: u64,
+    last_completes: u64,
+}
+
+impl Wal {
+    /// Makes the first file of this start on this shard and begins its stream.
+    pub(crate) async fn start(
+        config: &StorageConfig,
+        cluster_id: Uuid,
+        generation: Generation,
+        shard: u16,
+        start: StreamStart,
+        metadata_next: u64,
+    ) -> Result<Rc<Self>, StorageError> {
+        let dir = config.wal_path();
+        let name = WalName {
+            generation,
+            shard,
+            seq: start.next_seq,
+        };
+        let bytes = config.wal_first_file_bytes.max(2 * crate::config::BLOCK);
+        let first = WalFile::create(&dir, name, cluster_id, bytes, start.next_lsn).await?;
+        let ring = Ring::new(config, first);
+        // A body shares its file with the headers round it.
+        let body_bytes_max = file::usize_of(ring.file_bytes - 4 * crate::config::BLOCK);
+        let wal = Rc::new(Self {
+            generation,
+            shard,
+            cluster_id,
+            dir,
+            commit_bytes_max: config.commit_bytes_max.min(body_bytes_max),
+            commits_in_flight_max: config.commits_in_flight_max.max(1),
+            // What waits has to fit the file that is kept for draining it.
+            pending_bytes_max: config.pending_bytes_max.min(body_bytes_max / 2).max(1),
+            idle_cover: Duration::from_millis(config.idle_cover_ms),
+            body_bytes_max,
+            gather: RefCell::default(),
+            progress: RefCell::new(Progress::from_lsn(start.durable_lsn)),
+            ring: RefCell::new(ring),
+            tail_cache: RefCell::new(TailCache::new(config.tail_cache_bytes())),
+            chain: Cell::new(ChainState {
+                before: start.before,
+                last_end_lsn: start.durable_lsn,
+                told_durable_lsn: 0,
+                last_completes: 0,
+            }),
+            in_flight: Cell::new(0),
+            carried_last: Cell::new(false),
+            cached_due: Cell::new(None),
+            metadata_next: Cell::new(metadata_next),
+            drain_upto: Cell::new(0),
+            starved: Cell::new(false),
+            stopping: Cell::new(false),
+            stopped: Cell::new(false),
+            room_waits: Cell::new(0),
+            work: Notify::new(),
+            keep: Notify::new(),
+            room: Notify::new(),
+            cached: Notify::new(),
+            behind: Notify::new(),
+            ended: Notify::new(),
+        });
+        wal.spawn_tasks();
+        Ok(wal)
+    }
+
+    /// The largest batch that an append may bring.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max
+    }
+
+    /// Fixes an item's place in the order. `cached` gives the time that the item may stay
+    /// unsynced; without one, its commit is synced at once.
+    pub(crate) fn push(&self, item: Item, cached: Option<Duration>) -> Ticket {
+        let urgent = cached.is_none();
+        let seq = self
+            .gather
+            .borrow_mut()
+            .push(item, urgent, self.commit_bytes_max);
+        if let Some(delay) = cached {
+            let due = now() + delay;
+            if self.cached_due.get().is_none_or(|earlier| due < earlier) {
+                self.cached_due.set(Some(due));
+                self.cached.notify_one();
+            }
+        }
+        self.work.notify_one();
+        Ticket(seq)
+    }
+
+    pub(crate) fn push_metadata(&self, body: Bytes) -> Ticket {
+        let number = self.metadata_next.get();
+        self.metadata_next.set(number + 1);
+        self.push(Item::Metadata { number, body }, None)
+    }
+
+    /// The number that the next metadata entry will have.
+    pub(crate) fn metadata_next(&self) -> u64 {
+        self.metadata_next.get()
+    }
+
+    pub(crate) fn push_carry(&self, item: CarryItem) {
+        self.gather.borrow_mut().push_carry(item);
+        self.work.notify_one();
+    }
+
+    /// The ticket of everything appended so far.
+    pub(crate) fn last_ticket(&self) -> Ticket {
+        Ticket(self.gather.borrow().last_seq())
+    }
+
+    /// Everything that begins below is durable.
+    pub(crate) fn durable_lsn(&self) -> u64 {
+        self.progress.borrow().durable_lsn
+    }
+
+    /// Until the commit and all before it are written.
+    pub(crate) async fn written(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.wait(ticket, false).await
+    }
+
+    /// Until the commit and all before it are durable. What was write-cached is synced for it.
+    pub(crate) async fn durable(&self, ticket: Ticket) -> Result<(), StorageError> {
+        self.want_durable(ticket);
+        self.wait(ticket, true).await
+    }
+
+    async fn wait(&self, ticket: Ticket, durable: bool) -> Result<(), StorageError> {
+        let mut waiting = Waiting {
+            wal: self,
+            ticket: ticket.0,
+            durable,
+            id: None,
+        };
+        poll_fn(|context| {
+            let mut progress = self.progress.borrow_mut();
+            let reached = if durable {
+                progress.durable_ticket
+            } else {
+                progress.written_ticket
+            };
+            if reached >= ticket.0 {
+                return Poll::Ready(Ok(()));
+            }
+            if self.stopped.get() {
+                return Poll::Ready(Err(StorageError::ShuttingDown));
+            }
+            let waiters = if durable {
+                &mut progress.durable_waiters
+            } else {
+                &mut progress.written_waiters
+            };
+            waiting.id = Some(waiters.register(ticket.0, waiting.id, context.waker()));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until what no commit has taken is below its bound. Counts how often it had to.
+    pub(crate) async fn has_room(&self) {
+        let is_full = || self.gather.borrow().bytes() >= self.pending_bytes_max;
+        if !is_full() {
+            return;
+        }
+        self.room_waits.set(self.room_waits.get() + 1);
+        loop {
+            let freed = self.room.notified();
+            if !is_full() || self.stopped.get() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    pub(crate) fn room_waits(&self) -> u64 {
+        self.room_waits.get()
+    }
+
+    /// The usual size of a WAL file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.ring.borrow().file_bytes
+    }
+
+    pub(crate) fn used_percent(&self) -> u64 {
+        self.ring.borrow().used_percent()
+    }
+
+    pub(crate) fn oldest_file(&self) -> Option<Rc<WalFile>> {
+        self.ring.borrow().oldest()
+    }
+
+    pub(crate) fn replay_lsn(&self) -> u64 {
+        self.ring.borrow().replay_lsn()
+    }
+
+    pub(crate) fn replay_lsn_without_oldest(&self) -> u64 {
+        self.ring.borrow().replay_lsn_without_oldest()
+    }
+
+    /// The oldest file's content is elsewhere, durably, and a durable checkpoint says so.
+    pub(crate) fn free_oldest(&self) {
+        self.ring.borrow_mut().free_oldest();
+        self.keep.notify_one();
+        self.work.notify_one();
+    }
+
+    /// Makes everything appended so far durable, for a checkpoint: it may take space of the ring
+    /// that appends may not.
+    pub(crate) async fn drain(&self) -> Result<(), StorageError> {
+        let ticket = self.last_ticket();
+        self.drain_upto.set(self.drain_upto.get().max(ticket.0));
+        self.work.notify_one();
+        self.durable(ticket).await
+    }
+
+    /// Whether appends wait for a file to be freed.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// Whether all commits in the file are durable. If not, what was write-cached is synced now.
+    pub(crate) fn settle(&self, file: &Rc<WalFile>) -> bool {
+        let settled = self.progress.borrow().is_settled_in(file);
+        if !settled {
+            self.sync_everything();
+        }
+        settled
+    }
+
+    /// The disk's reserve allows or forbids new files.
+    pub(crate) fn set_growth_stopped(&self, stopped: bool) {
+        self.ring.borrow_mut().set_growth_stopped(stopped);
+        self.keep.notify_one();
+    }
+
+    /// Takes what waits, makes it durable and ends. Nothing may be appended any more.
+    pub(crate) async fn shutdown(&self) {
+        self.stopping.set(true);
+        self.gather.borrow_mut().make_urgent(u64::MAX);
+        self.work.notify_one();
+        self.sync_everything();
+        while !self.stopped.get() {
+            let ended = self.ended.notified();
+            if self.stopped.get() {
+                break;
+            }
+            ended.await;
+        }
+        self.keep.notify_one();
+        self.cached.notify_one();
+        self.behind.notify_all();
+        let files: Vec<_> = self.ring.borrow().files().cloned().collect();
+        for file in files {
+            file.close().await;
+        }
+        self.tail_cache.borrow_mut().clear();
+        self.gather.borrow_mut().clear();
+        let wakers = self.progress.borrow_mut().clear();
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        self.progress.borrow().check_invariants();
+        self.ring.borrow().check_invariants();
+        assert!(self.in_flight.get() <= self.commits_in_flight_max);
+    }
+}
+
+/// Takes the waker back when the waiting future is dropped.
+struct Waiting<'a> {
+    wal: &'a Wal,
+    ticket: u64,
+    durable: bool,
+    id: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            let mut progress = self.wal.progress.borrow_mut();
+            if self.durable {
+                progress.durable_waiters.forget(self.ticket, id);
+            } else {
+                progress.written_waiters.forget(self.ticket, id);
+            }
+        }
+    }
+}

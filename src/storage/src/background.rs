@@ -1,0 +1,94 @@
+//! What a shard does for its logs now and then: retention, the disk's reserve, removing
+//! directories.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tailwater_shards::{dir, timeout, wall_clock_ms, yield_now};
+
+use crate::segment::writer::shorten;
+use crate::storage::{Shared, free_bytes};
+
+/// How often the free space is looked at: at full speed a device writes a few GB in this time.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sleeps, or returns `false` at once when the shard stops.
+async fn pause(shared: &Shared, duration: Duration) -> bool {
+    if shared.stopping.get() {
+        return false;
+    }
+    let _ = timeout(duration, shared.stop.notified()).await;
+    !shared.stopping.get()
+}
+
+/// Applies `retention.ms` and `retention.bytes`, whole segments at a time.
+pub(crate) async fn retain(shared: Rc<Shared>) {
+    let interval = Duration::from_millis(shared.config.retention_interval_ms.max(1));
+    while pause(&shared, interval).await {
+        let logs: Vec<_> = shared.logs.borrow().values().cloned().collect();
+        for log in logs {
+            let from = log.retained_from(wall_clock_ms());
+            if from > log.log_start() {
+                // A log that is out of service keeps what it has.
+                drop(log.advance_log_start(from));
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// Refuses appends before the disk is full, and takes them again when there is room.
+pub(crate) async fn watch_disk(shared: Rc<Shared>) {
+    loop {
+        if let Some(free) = free_bytes(&shared.config).await {
+            let reserve = shared.config.disk_reserve_bytes;
+            let full = free < reserve;
+            if full != shared.full.replace(full) {
+                tracing::warn!(full, free, reserve, "free space against the disk's reserve");
+            }
+            shared
+                .wal
+                .set_growth_stopped(free < reserve + shared.wal.file_bytes());
+        }
+        if !pause(&shared, WATCH_INTERVAL).await {
+            break;
+        }
+    }
+}
+
+/// Removes directories, large files in them step by step.
+pub(crate) async fn remove_directories(paths: Vec<PathBuf>) {
+    for path in paths {
+        let mut pending = vec![path.clone()];
+        while let Some(next) = pending.pop() {
+            for entry in dir::list(&next).await.unwrap_or_default() {
+                let child = next.join(&entry.name);
+                if entry.is_dir {
+                    pending.push(child);
+                } else {
+                    shorten(&child).await;
+                }
+            }
+        }
+        match dir::remove_dir_all(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %path.display(), "cannot remove");
+            }
+            _ => {}
+        }
+        // The topic's directory goes with its last partition.
+        if let Some(parent) = path.parent() {
+            let empty = dir::list(parent)
+                .await
+                .is_ok_and(|entries| entries.is_empty());
+            let is_topic = parent
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| uuid::Uuid::try_parse(name).is_ok());
+            if empty && is_topic {
+                drop(dir::remove_dir_all(parent).await);
+            }
+        }
+    }
+}

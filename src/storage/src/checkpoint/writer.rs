@@ -1,0 +1,145 @@
+//! Writes a shard's checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use tailwater_shards::{BLOCK_BYTES, File, IoClass, OpenOptions, dir};
+use uuid::Uuid;
+
+use super::format::Group;
+use crate::error::StorageError;
+use crate::fields::Writer;
+use crate::file_header::{FileHeader, Kind};
+use crate::ids::Generation;
+
+/// Below this size a file is not written anew, however little of it is alive.
+const REWRITE_BYTES_MIN: u64 = 256 << 10;
+
+pub(crate) fn directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("checkpoint")
+}
+
+pub(crate) fn file_name(generation: Generation, shard: u16, slot: char) -> String {
+    format!("{:010}-{shard:05}.{slot}", generation.0)
+}
+
+pub(crate) struct CheckpointWriter {
+    dir: PathBuf,
+    cluster_id: Uuid,
+    generation: Generation,
+    shard: u16,
+    /// Of the file that counts; 0 before the first checkpoint.
+    counter: u64,
+    seq: u64,
+    file: Option<File>,
+    end: u64,
+    full_bytes: u64,
+}
+
+impl CheckpointWriter {
+    pub(crate) fn new(
+        data_dir: &Path,
+        cluster_id: Uuid,
+        generation: Generation,
+        shard: u16,
+    ) -> Self {
+        Self {
+            dir: directory(data_dir),
+            cluster_id,
+            generation,
+            shard,
+            counter: 0,
+            seq: 0,
+            file: None,
+            end: 0,
+            full_bytes: 0,
+        }
+    }
+
+    /// Whether the next group has to name every partition.
+    pub(crate) fn needs_full(&self) -> bool {
+        self.counter == 0 || self.end > (2 * self.full_bytes).max(REWRITE_BYTES_MIN)
+    }
+
+    /// Writes a group; it counts when this returns. With `full` it names every partition and
+    /// begins the other file.
+    pub(crate) async fn write(&mut self, group: &Group, full: bool) -> Result<(), StorageError> {
+        assert!(
+            full || !self.needs_full(),
+            "the first group of a file is full"
+        );
+        if full {
+            self.write_full(group).await
+        } else {
+            self.write_more(group).await
+        }
+    }
+
+    async fn write_full(&mut self, group: &Group) -> Result<(), StorageError> {
+        let counter = self.counter + 1;
+        let slot = if counter % 2 == 1 { 'a' } else { 'b' };
+        let path = self.dir.join(file_name(self.generation, self.shard, slot));
+        let mut buf = group.encode(counter, 0, BLOCK_BYTES);
+        let mut body = Writer::default();
+        body.u16(self.shard);
+        body.u64(counter);
+        FileHeader {
+            kind: Kind::Checkpoint,
+            cluster_id: self.cluster_id,
+            generation: self.generation,
+            body: body.0,
+        }
+        .encode_into(&mut buf);
+        let buf = buf.freeze();
+        let file = open_or_create(&path).await?;
+        file.write_durable(IoClass::Maintenance, 0, &buf)
+            .await
+            .map_err(StorageError::io("cannot write", &path))?;
+        dir::sync(&self.dir)
+            .await
+            .map_err(StorageError::io("cannot sync", &self.dir))?;
+        if let Some(before) = self.file.replace(file) {
+            before.close().await;
+        }
+        self.counter = counter;
+        self.seq = 0;
+        self.end = buf.len() as u64;
+        self.full_bytes = self.end;
+        Ok(())
+    }
+
+    async fn write_more(&mut self, group: &Group) -> Result<(), StorageError> {
+        let buf = group.encode(self.counter, self.seq + 1, 0).freeze();
+        let file = self.file.clone().expect("a full group opened it");
+        file.write_durable(IoClass::Maintenance, self.end, &buf)
+            .await
+            .map_err(StorageError::io("cannot write a checkpoint in", &self.dir))?;
+        self.seq += 1;
+        self.end += buf.len() as u64;
+        Ok(())
+    }
+}
+
+async fn open_or_create(path: &Path) -> Result<File, StorageError> {
+    match File::open(
+        path,
+        OpenOptions {
+            create_new: true,
+            write: true,
+        },
+    )
+    .await
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            File::open(
+                path,
+                OpenOptions {
+                    create_new: false,
+                    write: true,
+                },
+            )
+            .await
+        }
+        other => other,
+    }
+    .map_err(StorageError::io("cannot create", path))
+}

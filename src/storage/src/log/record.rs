@@ -1,0 +1,273 @@
+//! What a checkpoint says of one log: enough to start it again with the runs that the WAL has.
+
+use super::{BatchSummary, Log, RecoveredProducers};
+use crate::error::Corrupt;
+use crate::fields::{Reader, Writer};
+use crate::ids::TopicPartition;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentRecord {
+    pub(crate) base: i64,
+    /// The file's durable bytes: all of it if `closed` and complete.
+    pub(crate) durable_len: u64,
+    /// For a closed segment its length; else what was appended, which the WAL's runs extend.
+    pub(crate) len: u64,
+    pub(crate) max_timestamp: i64,
+    pub(crate) created_ms: i64,
+    pub(crate) closed: bool,
+}
+
+/// A log as of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartitionRecord {
+    pub(crate) tp: TopicPartition,
+    /// The log was deleted; nothing else is said.
+    pub(crate) dropped: bool,
+    pub(crate) log_start: i64,
+    /// Everything below is in segments: replay begins with the run that holds it.
+    pub(crate) tail_offset: i64,
+    /// The appended end: all of it was durable before the checkpoint counted.
+    pub(crate) end: i64,
+    pub(crate) segments: Vec<SegmentRecord>,
+    pub(crate) epochs: Vec<(i32, i64)>,
+    pub(crate) producers: RecoveredProducers,
+    pub(crate) damage: Option<Corrupt>,
+}
+
+impl PartitionRecord {
+    pub(crate) fn dropped(tp: TopicPartition) -> Self {
+        Self {
+            tp,
+            dropped: true,
+            log_start: 0,
+            tail_offset: 0,
+            end: 0,
+            segments: Vec::new(),
+            epochs: Vec::new(),
+            producers: RecoveredProducers::default(),
+            damage: None,
+        }
+    }
+
+    pub(crate) fn encode(&self, w: &mut Writer) {
+        w.uuid(self.tp.topic);
+        w.i32(self.tp.partition);
+        w.u8(u8::from(self.dropped));
+        w.i64(self.log_start);
+        w.i64(self.tail_offset);
+        w.i64(self.end);
+        w.u32(count(self.segments.len()));
+        for segment in &self.segments {
+            w.i64(segment.base);
+            w.u64(segment.durable_len);
+            w.u64(segment.len);
+            w.i64(segment.max_timestamp);
+            w.i64(segment.created_ms);
+            w.u8(u8::from(segment.closed));
+        }
+        w.u32(count(self.epochs.len()));
+        for (epoch, start) in &self.epochs {
+            w.i32(*epoch);
+            w.i64(*start);
+        }
+        encode_producers(&self.producers, w);
+        match &self.damage {
+            None => w.u8(0),
+            Some(damage) => {
+                w.u8(1);
+                w.bytes(damage.file.to_string_lossy().as_bytes());
+                w.u64(damage.position);
+                w.bytes(damage.what.as_bytes());
+            }
+        }
+    }
+
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Option<Self> {
+        let tp = TopicPartition {
+            topic: r.uuid()?,
+            partition: r.i32()?,
+        };
+        let dropped = r.u8()? != 0;
+        let log_start = r.i64()?;
+        let tail_offset = r.i64()?;
+        let end = r.i64()?;
+        let mut segments = Vec::new();
+        for _ in 0..r.count(41)? {
+            segments.push(SegmentRecord {
+                base: r.i64()?,
+                durable_len: r.u64()?,
+                len: r.u64()?,
+                max_timestamp: r.i64()?,
+                created_ms: r.i64()?,
+                closed: r.u8()? != 0,
+            });
+        }
+        let mut epochs = Vec::new();
+        for _ in 0..r.count(12)? {
+            epochs.push((r.i32()?, r.i64()?));
+        }
+        let producers = decode_producers(r)?;
+        let damage = match r.u8()? {
+            0 => None,
+            _ => Some(Corrupt {
+                file: String::from_utf8_lossy(r.bytes()?).into_owned().into(),
+                position: r.u64()?,
+                what: String::from_utf8_lossy(r.bytes()?).into_owned(),
+            }),
+        };
+        Some(Self {
+            tp,
+            dropped,
+            log_start,
+            tail_offset,
+            end,
+            segments,
+            epochs,
+            producers,
+            damage,
+        })
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).expect("bounded by memory")
+}
+
+fn encode_producers(producers: &RecoveredProducers, w: &mut Writer) {
+    match &producers.snapshot {
+        None => w.u8(0),
+        Some((upto, bytes)) => {
+            w.u8(1);
+            w.i64(*upto);
+            w.bytes(bytes);
+        }
+    }
+    w.u32(count(producers.batches.len()));
+    for batch in &producers.batches {
+        w.i64(batch.base_offset);
+        w.i64(batch.last_offset);
+        w.i64(batch.producer_id);
+        w.u16(batch.producer_epoch.cast_unsigned());
+        w.i32(batch.base_sequence);
+        w.i32(batch.last_sequence);
+        w.i64(batch.max_timestamp);
+    }
+}
+
+fn decode_producers(r: &mut Reader<'_>) -> Option<RecoveredProducers> {
+    let snapshot = match r.u8()? {
+        0 => None,
+        _ => Some((r.i64()?, r.owned_bytes()?)),
+    };
+    let mut batches = Vec::new();
+    for _ in 0..r.count(42)? {
+        batches.push(BatchSummary {
+            base_offset: r.i64()?,
+            last_offset: r.i64()?,
+            producer_id: r.i64()?,
+            producer_epoch: r.u16()?.cast_signed(),
+            base_sequence: r.i32()?,
+            last_sequence: r.i32()?,
+            max_timestamp: r.i64()?,
+        });
+    }
+    Some(RecoveredProducers { snapshot, batches })
+}
+
+impl Log {
+    /// What a checkpoint taken now says. Everything appended must be durable before it counts:
+    /// the producer state in it is that of the appended end.
+    pub(crate) fn record(&self) -> PartitionRecord {
+        let inner = &self.inner;
+        let state = inner.state.borrow();
+        let appended = inner.appended.get();
+        let outstanding = state.tail.outstanding().next().map(|run| run.span.base);
+        // Without a run outstanding, what is not durable yet has not got one either.
+        let tail_offset = outstanding.unwrap_or_else(|| inner.durable.get());
+        let segments = state.segments.iter().map(|segment| SegmentRecord {
+            base: segment.base,
+            durable_len: segment.durable_len,
+            len: segment.len,
+            max_timestamp: segment.max_timestamp,
+            created_ms: segment.created_ms,
+            closed: segment.closed,
+        });
+        let producers = inner.producers.borrow();
+        let snapshot = producers.snapshot.clone();
+        let recovered = producers.recovered.clone();
+        drop(producers);
+        let producers = match snapshot {
+            Some(snapshot) => RecoveredProducers {
+                snapshot: Some((appended, snapshot())),
+                batches: Vec::new(),
+            },
+            None => recovered,
+        };
+        PartitionRecord {
+            tp: inner.tp,
+            dropped: inner.dropped.get(),
+            log_start: inner.log_start.get(),
+            tail_offset,
+            end: appended,
+            segments: segments.collect(),
+            epochs: state.epochs.entries().to_vec(),
+            producers,
+            damage: inner.damage.borrow().as_deref().cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_record_reads_as_it_was_written_and_never_past_its_end() {
+        let summary = BatchSummary {
+            base_offset: 5,
+            last_offset: 6,
+            producer_id: 7,
+            producer_epoch: -1,
+            base_sequence: 8,
+            last_sequence: 9,
+            max_timestamp: 10,
+        };
+        let record = PartitionRecord {
+            tp: TopicPartition::new(Uuid::from_u128(1), 3),
+            dropped: false,
+            log_start: 2,
+            tail_offset: 11,
+            end: 12,
+            segments: vec![SegmentRecord {
+                base: 0,
+                durable_len: 4096,
+                len: 5000,
+                max_timestamp: 9,
+                created_ms: 1,
+                closed: true,
+            }],
+            epochs: vec![(1, 0), (4, 9)],
+            producers: RecoveredProducers {
+                snapshot: Some((11, Bytes::from_static(b"state"))),
+                batches: vec![summary],
+            },
+            damage: Some(Corrupt {
+                file: "f".into(),
+                position: 1,
+                what: "w".into(),
+            }),
+        };
+        let mut w = Writer::default();
+        record.encode(&mut w);
+        assert_eq!(PartitionRecord::decode(&mut Reader(&w.0)), Some(record));
+        for len in 0..w.len() {
+            assert_eq!(
+                PartitionRecord::decode(&mut Reader(&w.0[..len])),
+                None,
+                "{len} bytes"
+            );
+        }
+    }
+}

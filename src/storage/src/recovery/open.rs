@@ -1,0 +1,202 @@
+//! The first steps of a start: the directory is ours, nobody else is in it, and the WAL files of
+//! the past are locked and synced. Nothing is altered but for the lock file.
+#![deny(clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
+use uuid::Uuid;
+
+use super::scan::OldWal;
+use crate::config::{BLOCK, StorageConfig};
+use crate::error::StorageError;
+use crate::file_header::{FileHeader, HeaderProblem, Kind};
+use crate::ids::Generation;
+use crate::root::{self, LOCK_NAME, Root};
+use crate::wal::file::{WalFileHeader, WalName};
+use crate::wal::reader::OldFile;
+
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// Files that stay locked while the start goes on.
+pub(super) struct Held {
+    pub(super) lock: File,
+    pub(super) wals: Vec<File>,
+}
+
+/// Takes the lock file's lock, for as long as the process lives.
+pub(super) async fn lock_directory(config: &StorageConfig) -> Result<File, StorageError> {
+    let data_dir = &config.data_dir;
+    dir::create_all(data_dir)
+        .await
+        .map_err(StorageError::io("cannot create", data_dir))?;
+    let path = data_dir.join(LOCK_NAME);
+    let file = match File::open(
+        &path,
+        OpenOptions {
+            create_new: true,
+            write: true,
+        },
+    )
+    .await
+    {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            File::open(
+                &path,
+                OpenOptions {
+                    create_new: false,
+                    write: true,
+                },
+            )
+            .await
+        }
+        other => other,
+    };
+    let file = file.map_err(StorageError::io("cannot open", &path))?;
+    lock(&file, &path, config.lock_wait_ms).await?;
+    if file
+        .size()
+        .await
+        .map_err(StorageError::io("cannot measure", &path))?
+        < BLOCK
+    {
+        let block = DmaBuf::zeroed(tailwater_shards::BLOCK_BYTES).freeze();
+        let written = file.write(IoClass::Maintenance, 0, &block).await;
+        written.map_err(StorageError::io("cannot write", &path))?;
+    }
+    Ok(file)
+}
+
+/// A killed process keeps its locks until its last writes have landed, so a while is waited.
+async fn lock(file: &File, path: &Path, wait_ms: u64) -> Result<(), StorageError> {
+    let until = now() + Duration::from_millis(wait_ms);
+    loop {
+        if file
+            .try_lock()
+            .map_err(StorageError::io("cannot lock", path))?
+        {
+            return Ok(());
+        }
+        if now() >= until {
+            return Err(StorageError::Locked { path: path.into() });
+        }
+        sleep(LOCK_RETRY).await;
+    }
+}
+
+/// Checks that the WAL directory is the one that the root file knows.
+pub(super) async fn check_wal_dir(config: &StorageConfig, root: &Root) -> Result<(), StorageError> {
+    let wal_dir = config.wal_path();
+    let foreign = |what: &str| {
+        Err(StorageError::Foreign {
+            path: wal_dir.clone(),
+            what: what.to_owned(),
+        })
+    };
+    match (&config.wal_dir, root.wal_dir_id.is_nil()) {
+        (None, true) => Ok(()),
+        (None, false) => foreign("the WAL of this data directory is in a directory of its own"),
+        (Some(_), true) => foreign("the WAL of this data directory is inside it"),
+        (Some(_), false) => {
+            let exists = dir::exists(&wal_dir).await;
+            if !exists.map_err(StorageError::io("cannot look for", &wal_dir))? {
+                return foreign("the WAL directory is missing");
+            }
+            match root::load_wal_dir_id(&wal_dir).await? {
+                Some(id) if id == root.wal_dir_id => Ok(()),
+                Some(_) => foreign("the WAL directory belongs to another data directory"),
+                None => foreign("this is not the WAL directory of this data directory"),
+            }
+        }
+    }
+}
+
+/// Finds, locks and syncs the WAL files of the past, and reads their headers only then.
+pub(super) async fn open_wals(
+    config: &StorageConfig,
+    root: &Root,
+    retired_below: Generation,
+    held: &mut Held,
+) -> Result<Vec<OldWal>, StorageError> {
+    let wal_dir = config.wal_path();
+    let mut found: Vec<(WalName, PathBuf, File)> = Vec::new();
+    let exists = dir::exists(&wal_dir).await;
+    if exists.map_err(StorageError::io("cannot look for", &wal_dir))? {
+        let entries = dir::list(&wal_dir)
+            .await
+            .map_err(StorageError::io("cannot list", &wal_dir))?;
+        for entry in entries {
+            let Some(name) = WalName::parse(&entry.name) else {
+                continue;
+            };
+            if name.generation < retired_below || name.generation > root.generation {
+                continue;
+            }
+            let path = wal_dir.join(&entry.name);
+            let options = OpenOptions {
+                create_new: false,
+                write: true,
+            };
+            let file = File::open(&path, options)
+                .await
+                .map_err(StorageError::io("cannot open", &path))?;
+            lock(&file, &path, config.lock_wait_ms).await?;
+            held.wals.push(file.clone());
+            found.push((name, path, file));
+        }
+    }
+    // A read proves nothing durable: what is read after this sync is.
+    for (_, path, file) in &found {
+        let synced = file.sync(IoClass::Maintenance).await;
+        synced.map_err(StorageError::io("cannot sync", path))?;
+    }
+    let mut wals: Vec<OldWal> = Vec::new();
+    for (name, path, file) in found {
+        let Some(old) = open_old(root.cluster_id, name, path, file).await? else {
+            continue;
+        };
+        match wals.last_mut() {
+            Some(wal) if wal.generation == name.generation && wal.shard == name.shard => {
+                wal.files.push(old);
+            }
+            _ => wals.push(OldWal {
+                generation: name.generation,
+                shard: name.shard,
+                files: vec![old],
+            }),
+        }
+    }
+    for wal in &mut wals {
+        wal.files.sort_by_key(|file| file.start_lsn);
+    }
+    Ok(wals)
+}
+
+/// A WAL file with a valid header. One without was being made or recycled when the process
+/// ended, or is damaged: then a hole in the stream will tell.
+async fn open_old(
+    cluster_id: Uuid,
+    name: WalName,
+    path: PathBuf,
+    file: File,
+) -> Result<Option<OldFile>, StorageError> {
+    let block = file
+        .read(IoClass::Maintenance, 0, tailwater_shards::BLOCK_BYTES)
+        .await;
+    let header = match FileHeader::decode(Kind::Wal, &path, &block.unwrap_or_default()) {
+        Ok(header) => header,
+        Err(HeaderProblem::Refused(error)) => return Err(error),
+        Err(HeaderProblem::Invalid(what)) => {
+            tracing::debug!(file = %path.display(), what, "WAL file left out");
+            return Ok(None);
+        }
+    };
+    if header.cluster_id != cluster_id || header.generation != name.generation {
+        let what = "it belongs to another data directory or generation".to_owned();
+        return Err(StorageError::Foreign { path, what });
+    }
+    let own = WalFileHeader::decode(&header.body);
+    let own = own.filter(|own| own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK);
+    Ok(own.map(|own| OldFile::new(name, path, own.start_lsn, own.bytes, file)))
+}

@@ -1,0 +1,339 @@
+//! What the scans of all WALs and the checkpoints come to: the metadata, the seals, and for each
+//! partition its log as it was.
+//!
+//! Plain state, no I/O. Runs are put together by offset, whatever file, shard or generation they
+//! come from; the copies that carrying made are dropped by offset.
+#![deny(clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tailwater_record::batches;
+
+use super::scan::Sink;
+use crate::error::{Corrupt, StorageError};
+use crate::ids::TopicPartition;
+use crate::log::{BatchSummary, Epochs, PartitionRecord, RecoveredProducers, SegmentRecord};
+use crate::wal::format::{EntryHeader, EntryKind};
+use crate::wal::gather::Span;
+
+/// A run in a WAL file of the past.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SeedRun {
+    pub(crate) span: Span,
+    pub(crate) len: u32,
+    /// Which of the files of the past, and where in it.
+    pub(crate) file: usize,
+    pub(crate) position: u64,
+}
+
+/// A log as it was. May be sent to its shard.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeedLog {
+    pub(crate) log_start: i64,
+    pub(crate) end: i64,
+    pub(crate) segments: Vec<SegmentRecord>,
+    pub(crate) runs: Vec<SeedRun>,
+    pub(crate) epochs: Epochs,
+    pub(crate) producers: RecoveredProducers,
+    pub(crate) damage: Option<Corrupt>,
+}
+
+/// What is known of one partition.
+#[derive(Default)]
+pub(crate) struct Partition {
+    pub(crate) record: Option<PartitionRecord>,
+    runs: Vec<SeedRun>,
+    /// Epochs that begin inside runs, and batches of idempotent producers.
+    epochs: Vec<(i32, i64)>,
+    summaries: Vec<BatchSummary>,
+    log_start: i64,
+    lost: Vec<(i64, i64, Corrupt)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Replay {
+    pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
+    pub(crate) metadata: BTreeMap<u64, Bytes>,
+    pub(crate) metadata_snapshot: Option<(u64, Bytes)>,
+    pub(crate) lost_metadata: Option<Corrupt>,
+    pub(crate) lost_unknown: Vec<Corrupt>,
+    /// What is added to a file's index: the files of all WALs are numbered through.
+    pub(crate) file_base: usize,
+}
+
+impl Sink for Replay {
+    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, _lsn: u64) {
+        match header.kind {
+            EntryKind::Run | EntryKind::Carry => {
+                let file = self.file_base + file;
+                self.partitions
+                    .entry(header.tp)
+                    .or_default()
+                    .add(header, body, file, position);
+            }
+            EntryKind::LogStart => {
+                let partition = self.partitions.entry(header.tp).or_default();
+                partition.log_start = partition.log_start.max(header.base);
+            }
+            EntryKind::Metadata => {
+                let number = u64::try_from(header.base).unwrap_or(0);
+                self.metadata.insert(number, Bytes::copy_from_slice(body));
+            }
+            EntryKind::Seal => {}
+        }
+    }
+
+    fn lost(&mut self, header: &EntryHeader, damage: &Corrupt) {
+        match header.kind {
+            EntryKind::Run | EntryKind::Carry => {
+                let partition = self.partitions.entry(header.tp).or_default();
+                partition
+                    .lost
+                    .push((header.base, header.end, damage.clone()));
+            }
+            EntryKind::Metadata => {
+                let snapshot = self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto);
+                if header.end > i64::try_from(snapshot).unwrap_or(i64::MAX) {
+                    self.lost_metadata = Some(damage.clone());
+                }
+            }
+            EntryKind::LogStart | EntryKind::Seal => self.lost_unknown(damage),
+        }
+    }
+
+    fn lost_unknown(&mut self, damage: &Corrupt) {
+        self.lost_unknown.push(damage.clone());
+    }
+}
+
+impl Partition {
+    fn add(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64) {
+        let below = self.record.as_ref().map_or(0, |record| record.tail_offset);
+        if header.end <= below {
+            return;
+        }
+        let mut last_epoch = None;
+        let mut next = header.base;
+        for batch in batches(body) {
+            let Ok(batch) = batch else { break };
+            let batch = batch.header;
+            if batch.base_offset != next || batch.last_offset_delta < 0 {
+                break;
+            }
+            next = batch.next_offset();
+            if last_epoch != Some(batch.partition_leader_epoch) {
+                last_epoch = Some(batch.partition_leader_epoch);
+                self.epochs
+                    .push((batch.partition_leader_epoch, batch.base_offset));
+            }
+            if batch.has_producer_id() {
+                self.summaries.push(BatchSummary {
+                    base_offset: batch.base_offset,
+                    last_offset: batch.last_offset(),
+                    producer_id: batch.producer_id,
+                    producer_epoch: batch.producer_epoch,
+                    base_sequence: batch.base_sequence,
+                    last_sequence: batch.last_sequence(),
+                    max_timestamp: batch.max_timestamp,
+                });
+            }
+        }
+        let span = Span {
+            base: header.base,
+            end: header.end,
+            segment: header.segment,
+            position: header.position,
+            max_timestamp: header.max_timestamp,
+        };
+        // A body under a right checksum that does not hold the batches it names was never ours.
+        if next != header.end || header.base < 0 || header.segment > header.base {
+            let what = "a run does not hold the batches that it names".to_owned();
+            let damage = Corrupt {
+                file: format!("WAL file {file}").into(),
+                position,
+                what,
+            };
+            self.lost.push((header.base, header.end, damage));
+            return;
+        }
+        self.runs.push(SeedRun {
+            span,
+            len: header.body_len,
+            file,
+            position,
+        });
+    }
+
+    /// The log that checkpoint and runs come to.
+    pub(crate) fn assemble(mut self, now_ms: i64) -> SeedLog {
+        let record = self.record.take();
+        let mut log = SeedLog::default();
+        let mut expected_end = 0;
+        let mut epochs = Vec::new();
+        if let Some(record) = record {
+            log.log_start = record.log_start;
+            log.end = record.tail_offset;
+            log.segments = record.segments;
+            log.producers = record.producers;
+            log.damage = record.damage;
+            expected_end = record.end;
+            epochs = record.epochs;
+        }
+        // By offset; of two copies the longer first, of equal ones the newer, which lies in the
+        // file that is freed last.
+        self.runs.sort_by_key(|run| {
+            (
+                run.span.base,
+                std::cmp::Reverse(run.span.end),
+                std::cmp::Reverse(run.file),
+            )
+        });
+        let gap = self.join(&mut log, now_ms);
+        self.take_epochs_and_producers(&mut log, epochs);
+        if log.damage.is_none() {
+            log.damage = self.damage(&log, gap, expected_end);
+        }
+        log.log_start = log.log_start.max(self.log_start).min(log.end);
+        log.epochs.trim_start(log.log_start);
+        log
+    }
+
+    /// Puts run after run to the end of the log; returns where a gap is.
+    fn join(&self, log: &mut SeedLog, now_ms: i64) -> Option<i64> {
+        for run in &self.runs {
+            if run.span.end <= log.end {
+                continue;
+            }
+            if run.span.base > log.end {
+                return Some(run.span.base);
+            }
+            // Carrying joins runs and never divides them: what a longer copy holds, it replaces.
+            while log
+                .runs
+                .last()
+                .is_some_and(|last| last.span.base >= run.span.base)
+            {
+                log.runs.pop();
+            }
+            if log
+                .runs
+                .last()
+                .is_some_and(|last| last.span.end != run.span.base)
+            {
+                return Some(run.span.base);
+            }
+            if !fits_segments(log, run) {
+                return Some(run.span.base);
+            }
+            extend_segments(log, run, now_ms);
+            log.runs.push(*run);
+            log.end = run.span.end;
+        }
+        None
+    }
+
+    fn take_epochs_and_producers(&mut self, log: &mut SeedLog, known: Vec<(i32, i64)>) {
+        let end = log.end;
+        log.epochs = Epochs::from_entries(known);
+        self.epochs.sort_by_key(|(epoch, start)| (*start, *epoch));
+        for (epoch, start) in self.epochs.iter().filter(|(_, start)| *start < end) {
+            log.epochs.begin(*epoch, *start);
+        }
+        let upto = log.producers.snapshot.as_ref().map_or(0, |(upto, _)| *upto);
+        let mut batches = std::mem::take(&mut log.producers.batches);
+        let new = self.summaries.drain(..);
+        batches.extend(new.filter(|batch| batch.base_offset >= upto && batch.last_offset < end));
+        batches.sort_by_key(|batch| batch.base_offset);
+        batches.dedup_by_key(|batch| batch.base_offset);
+        log.producers.batches = batches;
+    }
+
+    /// What acknowledged records are missing, if any are.
+    fn damage(&self, log: &SeedLog, gap: Option<i64>, expected_end: i64) -> Option<Corrupt> {
+        let named = self.lost.iter().find(|(_, end, _)| *end > log.end);
+        if let Some((_, _, damage)) = named {
+            return Some(damage.clone());
+        }
+        let until = gap.or_else(|| (log.end < expected_end).then_some(expected_end))?;
+        Some(Corrupt {
+            file: "WAL".into(),
+            position: 0,
+            what: format!(
+                "records {}..{until} that had been durable are missing",
+                log.end
+            ),
+        })
+    }
+}
+
+/// Whether the run lies where the log ends.
+fn fits_segments(log: &SeedLog, run: &SeedRun) -> bool {
+    let Some(last) = log
+        .segments
+        .iter()
+        .find(|segment| segment.base == run.span.segment)
+    else {
+        let newest = log
+            .segments
+            .last()
+            .is_none_or(|last| last.base < run.span.segment);
+        let at_start = run.span.position == 0 && run.span.base == run.span.segment;
+        return newest && at_start;
+    };
+    match log.runs.last() {
+        Some(before) if before.span.segment == run.span.segment => {
+            before.span.position + u64::from(before.len) == run.span.position
+        }
+        // The first run outstanding begins where the segment's durable part ends, or before.
+        _ => run.span.position <= last.durable_len,
+    }
+}
+
+fn extend_segments(log: &mut SeedLog, run: &SeedRun, now_ms: i64) {
+    let end = run.span.position + u64::from(run.len);
+    let found = log
+        .segments
+        .iter_mut()
+        .find(|segment| segment.base == run.span.segment);
+    if let Some(segment) = found {
+        segment.len = segment.len.max(end);
+        segment.max_timestamp = segment.max_timestamp.max(run.span.max_timestamp);
+        return;
+    }
+    if let Some(last) = log.segments.last_mut() {
+        last.closed = true;
+    }
+    log.segments.push(SegmentRecord {
+        base: run.span.segment,
+        durable_len: 0,
+        len: end,
+        max_timestamp: run.span.max_timestamp,
+        created_ms: now_ms,
+        closed: false,
+    });
+}
+
+impl Replay {
+    /// The metadata entries after the snapshot, in order, and the number of the next one.
+    pub(crate) fn metadata_entries(&self) -> Result<(Vec<Bytes>, u64), StorageError> {
+        let mut next = self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto);
+        let mut entries = Vec::new();
+        for (number, body) in self.metadata.range(next..) {
+            if *number != next {
+                let what = format!("metadata entries {next}..{number} are missing");
+                return Err(match &self.lost_metadata {
+                    Some(damage) => StorageError::Corrupt(damage.clone()),
+                    None => StorageError::corrupt("WAL", 0, what),
+                });
+            }
+            entries.push(body.clone());
+            next += 1;
+        }
+        match &self.lost_metadata {
+            // A copy may have been found elsewhere; but nothing can tell that the last one was.
+            Some(damage) => Err(StorageError::Corrupt(damage.clone())),
+            None => Ok((entries, next)),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Walks one WAL of a past generation from where its checkpoint says to where it ends.
+//!
+//! At the first commit that does not hold, what comes later decides: if a later valid commit, the
+//! checkpoint or a seal says that it had been durable, it is damage, which is named and contained;
+//! otherwise it is the torn tail, and the WAL ends there.
+#![deny(clippy::indexing_slicing)]
+
+use bytes::Bytes;
+
+use crate::config::BLOCK;
+use crate::error::Corrupt;
+use crate::ids::Generation;
+use crate::wal::format::{CommitHeader, EntryHeader, EntryKind, entry_headers};
+use crate::wal::reader::OldFile;
+
+/// The WAL of one generation and shard, its files by start LSN.
+pub(crate) struct OldWal {
+    pub(crate) generation: Generation,
+    pub(crate) shard: u16,
+    pub(crate) files: Vec<OldFile>,
+}
+
+/// Who takes what a scan finds.
+pub(crate) trait Sink {
+    /// A valid entry; `position` is its body's in the file with this index.
+    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, lsn: u64);
+    /// An acknowledged entry whose body does not hold.
+    fn lost(&mut self, header: &EntryHeader, damage: &Corrupt);
+    /// Acknowledged entries of which nothing is known.
+    fn lost_unknown(&mut self, damage: &Corrupt);
+}
+
+/// What is known from elsewhere of a WAL's end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// Where replay begins.
+    pub(crate) from_lsn: u64,
+    /// Everything that begins below was durable.
+    pub(crate) durable_lsn: u64,
+    /// A later generation has sealed the WAL here.
+    pub(crate) seal: Option<u64>,
+}
+
+/// How a scan ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Scanned {
+    pub(crate) end_lsn: u64,
+    pub(crate) commits: u64,
+    pub(crate) torn: bool,
+}
+
+/// A commit that was found where one was expected.
+enum Found {
+    Whole(CommitHeader, u32, Bytes),
+    /// The header holds, something after it does not.
+    Broken(CommitHeader, u32, Option<Bytes>),
+    /// The WAL went on in the next file.
+    Jump(u64),
+    Nothing,
+}
+
+impl OldWal {
+    fn index_of(&self, lsn: u64) -> Option<usize> {
+        self.files.iter().position(|file| file.covers(lsn))
+    }
+
+    async fn look(&mut self, lsn: u64, before: Option<(u64, u32)>) -> Found {
+        let Some(index) = self.index_of(lsn) else {
+            return Found::Nothing;
+        };
+        let Some(file) = self.files.get_mut(index) else {
+            return Found::Nothing;
+        };
+        if let Some((header, sum)) = file.header_at(lsn).await {
+            let first = header.prev_lsn == lsn;
+            let follows = match before {
+                Some((prev_lsn, prev_crc)) => {
+                    header.prev_lsn == prev_lsn && header.prev_crc == prev_crc
+                }
+                None => header.prev_lsn < lsn || first,
+            };
+            if follows {
+                let commit = file.commit(&header).await;
+                return match commit {
+                    Some(commit) if is_whole(&header, &commit) => Found::Whole(header, sum, commit),
+                    commit => Found::Broken(header, sum, commit),
+                };
+            }
+        }
+        let next_lsn = file.end_lsn();
+        match self.first_of(next_lsn).await {
+            Some(next) if jumps(&next, lsn, before) => Found::Jump(next_lsn),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// The first commit of the file that begins at this LSN.
+    async fn first_of(&mut self, lsn: u64) -> Option<CommitHeader> {
+        let file = self.files.iter_mut().find(|file| file.start_lsn == lsn)?;
+        file.header_at(lsn).await.map(|(header, _)| header)
+    }
+
+    /// The first valid commit after the LSN, and the largest `durable_lsn` of any.
+    async fn evidence_after(&mut self, lsn: u64) -> (Option<u64>, u64) {
+        let mut next = None;
+        let mut durable = 0;
+        for file in self.files.iter_mut().filter(|file| file.end_lsn() > lsn) {
+            let mut at = if file.start_lsn > lsn {
+                file.start_lsn
+            } else {
+                lsn + BLOCK
+            };
+            let began_after = file.start_lsn > lsn;
+            while at < file.end_lsn() {
+                match file.header_at(at).await {
+                    Some((header, _)) => {
+                        next.get_or_insert(at);
+                        durable = durable.max(header.durable_lsn);
+                        at = header.end_lsn();
+                    }
+                    // A file begins with a commit or has none: its rest need not be searched.
+                    None if began_after && at == file.start_lsn => break,
+                    None => at += BLOCK,
+                }
+            }
+        }
+        (next, durable)
+    }
+
+    /// Walks the WAL and hands every entry over, in order.
+    pub(crate) async fn scan(&mut self, known: Known, sink: &mut impl Sink) -> Scanned {
+        let mut scanned = Scanned {
+            end_lsn: known.from_lsn,
+            ..Scanned::default()
+        };
+        let mut before = None;
+        let mut lsn = known.from_lsn;
+        while known.seal.is_none_or(|seal| lsn < seal) {
+            let found = self.look(lsn, before).await;
+            match found {
+                Found::Whole(header, sum, commit) => {
+                    self.hand_over(&header, &commit, sink);
+                    scanned.commits += 1;
+                    before = Some((lsn, sum));
+                    lsn = header.end_lsn();
+                    scanned.end_lsn = lsn;
+                    continue;
+                }
+                Found::Jump(next) => {
+                    lsn = next;
+                    scanned.end_lsn = lsn;
+                    continue;
+                }
+                Found::Broken(..) | Found::Nothing => {}
+            }
+            let (next, durable) = self.evidence_after(lsn).await;
+            let durable = durable.max(known.durable_lsn).max(known.seal.unwrap_or(0));
+            if durable <= lsn {
+                scanned.torn = next.is_some() || matches!(found, Found::Broken(..));
+                break;
+            }
+            match found {
+                Found::Broken(header, sum, commit) => {
+                    self.hand_over_broken(&header, commit.as_ref(), sink);
+                    before = Some((lsn, sum));
+                    lsn = header.end_lsn();
+                }
+                _ => {
+                    let damage = self.damage_at(lsn, "a commit that had been durable is damaged");
+                    sink.lost_unknown(&damage);
+                    before = None;
+                    lsn = next.unwrap_or(durable);
+                }
+            }
+            scanned.end_lsn = lsn;
+        }
+        if let Some(seal) = known.seal {
+            scanned.end_lsn = seal.max(known.from_lsn);
+        }
+        scanned
+    }
+
+    fn damage_at(&self, lsn: u64, what: &str) -> Corrupt {
+        let place = self.index_of(lsn).and_then(|index| self.files.get(index));
+        match place {
+            Some(file) => Corrupt {
+                file: file.path.clone(),
+                position: file.position_of(lsn),
+                what: what.to_owned(),
+            },
+            None => Corrupt {
+                file: format!(
+                    "WAL of generation {}, shard {}",
+                    self.generation, self.shard
+                )
+                .into(),
+                position: lsn,
+                what: format!("{what}: its file is missing"),
+            },
+        }
+    }
+
+    fn hand_over(&self, header: &CommitHeader, commit: &Bytes, sink: &mut impl Sink) {
+        let Some(index) = self.index_of(header.lsn) else {
+            return;
+        };
+        let Some(file) = self.files.get(index) else {
+            return;
+        };
+        let begin = file.position_of(header.lsn);
+        for entry in entry_headers(header, commit).flatten() {
+            if let Some(body) = entry.body(commit) {
+                let position = begin + u64::from(entry.body_offset);
+                sink.entry(&entry, body, index, position, header.lsn);
+            }
+        }
+    }
+
+    /// The entries that hold are as good as any; the others are named.
+    fn hand_over_broken(
+        &self,
+        header: &CommitHeader,
+        commit: Option<&Bytes>,
+        sink: &mut impl Sink,
+    ) {
+        let damage = self.damage_at(header.lsn, "a commit that had been durable is damaged");
+        let Some(commit) = commit else {
+            return sink.lost_unknown(&damage);
+        };
+        self.hand_over(header, commit, sink);
+        for entry in entry_headers(header, commit) {
+            match entry {
+                None => sink.lost_unknown(&damage),
+                Some(entry) if entry.body(commit).is_none() => {
+                    let position = damage.position + u64::from(entry.body_offset);
+                    let what = match entry.kind {
+                        EntryKind::Metadata => "metadata that had been durable is damaged".into(),
+                        _ => format!(
+                            "records {}..{} of {} that had been durable are damaged",
+                            entry.base, entry.end, entry.tp
+                        ),
+                    };
+                    sink.lost(
+                        &entry,
+                        &Corrupt {
+                            file: damage.file.clone(),
+                            position,
+                            what,
+                        },
+                    );
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn is_whole(header: &CommitHeader, commit: &Bytes) -> bool {
+    entry_headers(header, commit)
+        .all(|entry| entry.is_some_and(|entry| entry.body(commit).is_some()))
+}
+
+/// Whether the first commit of the next file follows the one before `lsn` directly.
+fn jumps(next: &CommitHeader, lsn: u64, before: Option<(u64, u32)>) -> bool {
+    match before {
+        Some((prev_lsn, prev_crc)) => next.prev_lsn == prev_lsn && next.prev_crc == prev_crc,
+        None => next.prev_lsn < lsn || next.prev_lsn == next.lsn,
+    }
+}

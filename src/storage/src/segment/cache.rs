@@ -1,0 +1,182 @@
+//! What a shard keeps of cold reads: pieces of segments, runs read back from the WAL, indexes,
+//! and open files. Bounded by bytes (files by count); the least recently used goes first.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tailwater_shards::{File, OpenOptions};
+
+use super::index::MemIndex;
+use crate::ids::TopicPartition;
+
+/// Cold reads are of this size, aligned to it.
+pub(crate) const CHUNK_BYTES: u64 = 256 << 10;
+const FILES_MAX: usize = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// The `n`-th chunk of a segment.
+    Chunk(TopicPartition, i64, u64),
+    /// The run with this base offset, from the WAL.
+    Run(TopicPartition, i64),
+    /// A complete segment's index.
+    Index(TopicPartition, i64),
+}
+
+#[derive(Clone)]
+enum Value {
+    Bytes(Bytes),
+    Index(Rc<MemIndex>),
+}
+
+impl Value {
+    fn bytes(&self) -> usize {
+        match self {
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Index(index) => index.memory_bytes(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    values: BTreeMap<Key, (u64, Value)>,
+    by_use: BTreeMap<u64, Key>,
+    bytes: usize,
+    tick: u64,
+    files: BTreeMap<(TopicPartition, i64), (u64, File)>,
+}
+
+/// The cache of one shard.
+pub(crate) struct ReadCache {
+    state: RefCell<State>,
+    bytes_max: usize,
+}
+
+impl ReadCache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            state: RefCell::default(),
+            bytes_max,
+        }
+    }
+
+    fn find(&self, key: Key) -> Option<Value> {
+        let mut state = self.state.borrow_mut();
+        state.tick += 1;
+        let tick = state.tick;
+        let (used, value) = state.values.get_mut(&key)?;
+        let before = std::mem::replace(used, tick);
+        let value = value.clone();
+        state.by_use.remove(&before);
+        state.by_use.insert(tick, key);
+        Some(value)
+    }
+
+    fn insert(&self, key: Key, value: Value) {
+        let mut state = self.state.borrow_mut();
+        state.tick += 1;
+        let tick = state.tick;
+        state.bytes += value.bytes();
+        if let Some((used, before)) = state.values.insert(key, (tick, value)) {
+            state.bytes -= before.bytes();
+            state.by_use.remove(&used);
+        }
+        state.by_use.insert(tick, key);
+        while state.bytes > self.bytes_max {
+            let Some((_, oldest)) = state.by_use.pop_first() else {
+                break;
+            };
+            if let Some((_, value)) = state.values.remove(&oldest) {
+                state.bytes -= value.bytes();
+            }
+        }
+    }
+
+    /// Bytes under the key, if at least `len` of them are there.
+    pub(crate) fn bytes(&self, key: Key, len: usize) -> Option<Bytes> {
+        match self.find(key)? {
+            Value::Bytes(bytes) if bytes.len() >= len => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep_bytes(&self, key: Key, bytes: Bytes) {
+        self.insert(key, Value::Bytes(bytes));
+    }
+
+    pub(crate) fn index(&self, tp: TopicPartition, base: i64) -> Option<Rc<MemIndex>> {
+        match self.find(Key::Index(tp, base))? {
+            Value::Index(index) => Some(index),
+            Value::Bytes(_) => None,
+        }
+    }
+
+    pub(crate) fn keep_index(&self, tp: TopicPartition, base: i64, index: Rc<MemIndex>) {
+        self.insert(Key::Index(tp, base), Value::Index(index));
+    }
+
+    /// Whether a read-ahead of this chunk would be for nothing.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.state.borrow().values.contains_key(&key)
+    }
+
+    /// The segment's file, open for reading.
+    pub(crate) async fn file(
+        &self,
+        tp: TopicPartition,
+        base: i64,
+        path: &Path,
+    ) -> std::io::Result<File> {
+        {
+            let mut state = self.state.borrow_mut();
+            state.tick += 1;
+            let tick = state.tick;
+            if let Some((used, file)) = state.files.get_mut(&(tp, base)) {
+                *used = tick;
+                return Ok(file.clone());
+            }
+        }
+        let file = File::open(
+            path,
+            OpenOptions {
+                create_new: false,
+                write: false,
+            },
+        )
+        .await?;
+        let evicted = {
+            let mut state = self.state.borrow_mut();
+            state.tick += 1;
+            let tick = state.tick;
+            state.files.insert((tp, base), (tick, file.clone()));
+            let oldest = state
+                .files
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(key, _)| *key);
+            oldest
+                .filter(|_| state.files.len() > FILES_MAX)
+                .and_then(|oldest| state.files.remove(&oldest))
+        };
+        if let Some((_, file)) = evicted {
+            file.close().await;
+        }
+        Ok(file)
+    }
+
+    /// Closes the files of what is deleted: a whole log, or one segment of it.
+    pub(crate) fn forget(&self, tp: TopicPartition, base: Option<i64>) {
+        let mut state = self.state.borrow_mut();
+        state
+            .files
+            .retain(|(had, segment), _| *had != tp || base.is_some_and(|b| b != *segment));
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.state.borrow_mut() = State::default();
+    }
+}

@@ -1,0 +1,254 @@
+//! Write-behind of one log: durable bytes of its tail go to its segments' files, in whole blocks
+//! and large writes. A closed segment is completed: its last block is written padded, the file
+//! cut to its exact length, its index written. No block is ever written twice with acknowledged
+//! bytes in it.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir};
+
+use super::{index_path, log_path};
+use crate::config::BLOCK;
+use crate::error::StorageError;
+use crate::fields::blocks;
+use crate::log::{Log, Run, WriteBehind};
+use crate::storage::Shared;
+
+/// One write to a segment is at most this long.
+const WRITE_BYTES_MAX: u64 = 1 << 20;
+/// Space is reserved in steps of at most this.
+const PREALLOCATE_BYTES: u64 = 16 << 20;
+/// Deletion cuts a file shorter by this much at a time, so that no single cut takes long.
+const SHORTEN_BYTES: u64 = 64 << 20;
+
+/// Writes all whole durable blocks of the log, and the rest of closed segments. Returns the bytes
+/// written.
+pub(crate) async fn write_behind(shared: &Rc<Shared>, log: &Log) -> Result<u64, StorageError> {
+    let mut written = 0;
+    while let Some(next) = log.next_write_behind() {
+        let wrote = write_segment(shared, log, &next).await?;
+        if wrote == 0 && !next.completes {
+            break;
+        }
+        written += wrote;
+    }
+    Ok(written)
+}
+
+async fn write_segment(
+    shared: &Rc<Shared>,
+    log: &Log,
+    next: &WriteBehind,
+) -> Result<u64, StorageError> {
+    let tp = log.topic_partition();
+    let path = log_path(&shared.config.data_dir, tp, next.base);
+    let file = open(shared, &path, next.from == 0).await?;
+    if !next.completes {
+        let ahead = (next.upto / PREALLOCATE_BYTES + 1) * PREALLOCATE_BYTES;
+        let step = ahead.min(next.segment_bytes_max).next_multiple_of(BLOCK);
+        // Only a hint: without it the file grows write by write.
+        let small = next.from == 0 && next.upto < PREALLOCATE_BYTES / 16;
+        let due = next.from == 0 || next.from / PREALLOCATE_BYTES != next.upto / PREALLOCATE_BYTES;
+        if due && !small {
+            drop(file.preallocate(step).await);
+        }
+    }
+    let mut at = next.from;
+    while at < next.upto {
+        let end = next.upto.min(at + WRITE_BYTES_MAX);
+        let Some(buf) = collect(log, next.base, at, end).await? else {
+            file.close().await;
+            return Ok(0);
+        };
+        file.write(IoClass::WriteBehind, at, &buf.freeze())
+            .await
+            .map_err(StorageError::io("cannot write", &path))?;
+        at = end;
+    }
+    if next.completes {
+        file.truncate(next.upto)
+            .await
+            .map_err(StorageError::io("cannot cut", &path))?;
+    }
+    file.sync(IoClass::WriteBehind)
+        .await
+        .map_err(StorageError::io("cannot sync", &path))?;
+    file.close().await;
+    if next.completes {
+        write_index(shared, log, next).await?;
+    }
+    log.written_behind(next);
+    Ok(next.upto - next.from)
+}
+
+/// The bytes `at..end` of the segment from the tail's runs, padded to a block. `None` if the log
+/// was trimmed or dropped meanwhile.
+async fn collect(log: &Log, base: i64, at: u64, end: u64) -> Result<Option<DmaBuf>, StorageError> {
+    let len = usize::try_from(end - at).expect("bounded by a write's length");
+    let mut buf = DmaBuf::zeroed(blocks(len));
+    let mut filled = 0;
+    while filled < len {
+        let position = at + filled as u64;
+        let Some(run) = log.run_at_position(base, position) else {
+            return Ok(None);
+        };
+        let Some(mem) = run_bytes(log, &run).await? else {
+            if log.is_dropped() {
+                return Ok(None);
+            }
+            continue;
+        };
+        let skip = usize::try_from(position - run.span.position).expect("inside a run");
+        let take = (mem.len() - skip).min(len - filled);
+        buf[filled..filled + take].copy_from_slice(&mem[skip..skip + take]);
+        filled += take;
+    }
+    Ok(Some(buf))
+}
+
+/// A run's bytes, from memory or the WAL. `None`: it has moved, look again.
+pub(crate) async fn run_bytes(log: &Log, run: &Run) -> Result<Option<Bytes>, StorageError> {
+    if let Some(mem) = &run.mem {
+        return Ok(Some(mem.clone()));
+    }
+    match log.read_run(run).await {
+        Ok(bytes) => Ok(bytes),
+        Err(crate::error::ReadError::Corrupt(damage)) => Err(StorageError::OutOfService(damage)),
+        Err(_) if log.is_dropped() => Ok(None),
+        Err(error) => Err(StorageError::Io {
+            doing: "cannot read a run for its segment:",
+            path: run.place.file.path.clone(),
+            source: std::io::Error::other(error.to_string()),
+        }),
+    }
+}
+
+async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, StorageError> {
+    let existing = OpenOptions {
+        create_new: false,
+        write: true,
+    };
+    match File::open(path, existing).await {
+        Ok(file) => return Ok(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh => {}
+        Err(error) => return Err(StorageError::io("cannot open", path)(error)),
+    }
+    let parent = path
+        .parent()
+        .expect("a segment lies in its partition's directory");
+    dir::create_all(parent)
+        .await
+        .map_err(StorageError::io("cannot create", parent))?;
+    let file = File::open(
+        path,
+        OpenOptions {
+            create_new: true,
+            write: true,
+        },
+    )
+    .await
+    .map_err(StorageError::io("cannot create", path))?;
+    sync_upwards(parent, &shared.config.data_dir).await?;
+    Ok(file)
+}
+
+/// Makes the names from `from` up to the data directory durable.
+async fn sync_upwards(from: &Path, data_dir: &Path) -> Result<(), StorageError> {
+    for path in from.ancestors() {
+        dir::sync(path)
+            .await
+            .map_err(StorageError::io("cannot sync", path))?;
+        if path == data_dir {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the index of a segment that is complete, if memory has all of it. It need not be
+/// durable: a missing one is rebuilt.
+async fn write_index(shared: &Shared, log: &Log, next: &WriteBehind) -> Result<(), StorageError> {
+    let Some(index) = &next.index else {
+        return Ok(());
+    };
+    let tp = log.topic_partition();
+    let path = index_path(&shared.config.data_dir, tp, next.base);
+    let buf = {
+        let index = index.borrow();
+        if !index.is_whole() {
+            return Ok(());
+        }
+        index.encode(shared.cluster_id, shared.generation, next.base, next.upto)
+    };
+    let failed = StorageError::io("cannot write", &path);
+    let result = async {
+        let file = match File::open(
+            &path,
+            OpenOptions {
+                create_new: true,
+                write: true,
+            },
+        )
+        .await
+        {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                File::open(
+                    &path,
+                    OpenOptions {
+                        create_new: false,
+                        write: true,
+                    },
+                )
+                .await?
+            }
+            other => other?,
+        };
+        file.write_durable(IoClass::WriteBehind, 0, &buf).await?;
+        file.close().await;
+        Ok(())
+    };
+    result.await.map_err(failed)
+}
+
+/// Removes a segment's files, the log step by step.
+pub(crate) async fn remove_segment(
+    shared: &Shared,
+    log: &Log,
+    base: i64,
+) -> Result<(), StorageError> {
+    let tp = log.topic_partition();
+    shared.cache.forget(tp, Some(base));
+    let path = log_path(&shared.config.data_dir, tp, base);
+    shorten(&path).await;
+    for path in [path, index_path(&shared.config.data_dir, tp, base)] {
+        match dir::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::io("cannot remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a file that is to be removed shorter and shorter. What fails here, the removal does.
+pub(crate) async fn shorten(path: &Path) {
+    let options = OpenOptions {
+        create_new: false,
+        write: true,
+    };
+    let Ok(file) = File::open(path, options).await else {
+        return;
+    };
+    if let Ok(mut size) = file.size().await {
+        while size > SHORTEN_BYTES {
+            size -= SHORTEN_BYTES;
+            if file.truncate(size).await.is_err() {
+                break;
+            }
+        }
+    }
+    file.close().await;
+}

@@ -1,0 +1,494 @@
+//! The flusher: as soon as a commit may go to the disk, it takes what has gathered.
+//!
+//! No linger. At most `commits_in_flight_max` commits are on their way; what gathers meanwhile is
+//! the next one. A commit in which nobody waits for durability is written and left unsynced until
+//! its time comes or another sync covers it. A failed write or sync ends the process: the kernel
+//! may have dropped the page, so there is no safe retry.
+
+use std::rc::Rc;
+
+use tailwater_shards::{IoClass, SharedBuf, fatal, sleep_until, spawn, timeout};
+
+use super::commit::{Built, Chain, Plan, build_carries, build_headers, build_items};
+use super::gather::{CarryItem, Item, List, partition_of};
+use super::progress::{Advance, CarriedTo, Flight, Touched};
+use super::ring::{KEEP_FOR_CARRYING, KEEP_FOR_DRAINING, Placement};
+use super::{ChainState, Ticket, Wal};
+use crate::log::{NewRun, Place};
+
+/// What the flusher finds to do.
+enum Step {
+    Commit(Box<Outgoing>),
+    /// Nothing until somebody rings.
+    Wait,
+    /// Nothing but to cover the last commit, if it stays so.
+    CoverSoon,
+    Stop,
+}
+
+/// A commit on its way out.
+struct Outgoing {
+    id: u64,
+    placement: Placement,
+    buf: SharedBuf,
+    /// One operation for write and sync.
+    at_once: bool,
+}
+
+impl Wal {
+    pub(super) fn spawn_tasks(self: &Rc<Self>) {
+        spawn("wal-flusher", Rc::clone(self).flush()).detach();
+        spawn("wal-keeper", Rc::clone(self).keep_ring()).detach();
+        spawn("wal-cached", Rc::clone(self).sync_cached()).detach();
+    }
+
+    async fn flush(self: Rc<Self>) {
+        loop {
+            let rung = self.work.notified();
+            match self.next_step() {
+                Step::Commit(outgoing) => self.send(*outgoing),
+                Step::Wait => rung.await,
+                Step::CoverSoon => {
+                    if timeout(self.idle_cover, rung).await.is_err() {
+                        if let Some(outgoing) = self.cover() {
+                            self.send(outgoing);
+                        }
+                    }
+                }
+                Step::Stop => break,
+            }
+        }
+        self.stopped.set(true);
+        self.ended.notify_all();
+        self.room.notify_all();
+    }
+
+    fn next_step(&self) -> Step {
+        if self.in_flight.get() >= self.commits_in_flight_max {
+            return Step::Wait;
+        }
+        if let Some(outgoing) = self.next_commit() {
+            return Step::Commit(Box::new(outgoing));
+        }
+        let waiting = !self.gather.borrow().is_empty();
+        let settled = self.progress.borrow().is_settled();
+        let uncovered = {
+            let chain = self.chain.get();
+            chain.last_end_lsn > chain.told_durable_lsn
+        };
+        match (waiting, settled, uncovered) {
+            (true, ..) | (false, false, _) => Step::Wait,
+            (false, true, true) if self.stopping.get() => match self.cover() {
+                Some(outgoing) => Step::Commit(Box::new(outgoing)),
+                None => Step::Stop,
+            },
+            (false, true, true) => Step::CoverSoon,
+            (false, true, false) if self.stopping.get() => Step::Stop,
+            (false, true, false) => Step::Wait,
+        }
+    }
+
+    /// Carried runs and appended lists take turns; what finds no place in the ring leaves the
+    /// turn to the other.
+    fn next_commit(&self) -> Option<Outgoing> {
+        let carries_first = !self.carried_last.get();
+        let first = if carries_first {
+            self.commit_carries()
+        } else {
+            self.commit_list()
+        };
+        first.or_else(|| {
+            if carries_first {
+                self.commit_list()
+            } else {
+                self.commit_carries()
+            }
+        })
+    }
+
+    fn commit_list(&self) -> Option<Outgoing> {
+        // The list's own count is an upper bound: a place is taken for its exact size below.
+        self.gather.borrow().front_bytes()?;
+        let (list, mut plan) = {
+            let mut gather = self.gather.borrow_mut();
+            let list = gather.pop()?;
+            let plan = Plan::of_items(&list.items);
+            (list, plan)
+        };
+        let draining = list.seq <= self.drain_upto.get();
+        let keep = if draining {
+            KEEP_FOR_CARRYING
+        } else {
+            KEEP_FOR_DRAINING
+        };
+        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, keep) else {
+            self.gather.borrow_mut().put_back(list);
+            self.starved.set(true);
+            self.keep.notify_one();
+            self.behind.notify_one();
+            return None;
+        };
+        self.starved.set(false);
+        self.carried_last.set(false);
+        let built = build_items(&mut plan, &list.items, self.chain_at(&placement));
+        for item in &list.items {
+            if let Some(tp) = partition_of(item) {
+                placement.file.note(tp);
+            }
+            if let Item::Metadata { number, .. } = item {
+                placement.file.metadata_end.set(number + 1);
+            }
+        }
+        let touched = self.place_runs(&plan, &placement, &built);
+        let List { seq, urgent, .. } = list;
+        self.room.notify_all();
+        Some(self.outgoing(
+            seq,
+            urgent,
+            placement,
+            plan.length,
+            touched,
+            Vec::new(),
+            built,
+        ))
+    }
+
+    fn commit_carries(&self) -> Option<Outgoing> {
+        if !self.gather.borrow().has_carries() {
+            return None;
+        }
+        let items = self.gather.borrow_mut().pop_carries(self.commit_bytes_max);
+        let mut plan = Plan::of_carries(&items);
+        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, 0) else {
+            self.gather.borrow_mut().put_back_carries(items);
+            return None;
+        };
+        self.carried_last.set(true);
+        let built = build_carries(&mut plan, &items, self.chain_at(&placement));
+        let place = |(item, entry): (CarryItem, &super::commit::PlannedEntry)| {
+            placement.file.note(item.log.topic_partition());
+            let begin = entry.header.body_offset as usize;
+            let mem = built
+                .bytes
+                .slice(begin..begin + entry.header.body_len as usize);
+            CarriedTo {
+                item,
+                position: placement.position + begin as u64,
+                mem,
+            }
+        };
+        let carried = items.into_iter().zip(&plan.entries).map(place).collect();
+        let completes = self.chain.get().last_completes;
+        Some(self.outgoing(
+            completes,
+            true,
+            placement,
+            plan.length,
+            Vec::new(),
+            carried,
+            built,
+        ))
+    }
+
+    /// An empty commit, so that the last one is covered by a `durable_lsn` too.
+    fn cover(&self) -> Option<Outgoing> {
+        let chain = self.chain.get();
+        let idle = self.gather.borrow().is_empty() && self.progress.borrow().is_settled();
+        if !idle || self.in_flight.get() > 0 || chain.last_end_lsn <= chain.told_durable_lsn {
+            return None;
+        }
+        let mut plan = Plan::of_headers(Vec::new());
+        let placement = self.ring.borrow_mut().place(plan.length as u64, 0)?;
+        let built = build_headers(&mut plan, self.chain_at(&placement));
+        let last_end_lsn = chain.last_end_lsn;
+        let outgoing = self.outgoing(
+            chain.last_completes,
+            true,
+            placement,
+            plan.length,
+            Vec::new(),
+            Vec::new(),
+            built,
+        );
+        // Nobody waits for this one: it needs no cover of its own.
+        self.chain.set(ChainState {
+            last_end_lsn,
+            ..self.chain.get()
+        });
+        Some(outgoing)
+    }
+
+    fn chain_at(&self, placement: &Placement) -> Chain {
+        let (prev_lsn, prev_crc) = self.chain.get().before.unwrap_or((placement.lsn, 0));
+        Chain {
+            generation: self.generation,
+            shard: self.shard,
+            lsn: placement.lsn,
+            prev_lsn,
+            prev_crc,
+            durable_lsn: self.progress.borrow().durable_lsn,
+        }
+    }
+
+    /// Tells each log where its new runs lie, and keeps their memory for the tail cache.
+    fn place_runs(&self, plan: &Plan, placement: &Placement, built: &Built) -> Vec<Touched> {
+        let mut touched = Vec::with_capacity(plan.entries.len());
+        let mut cached = Vec::with_capacity(plan.entries.len());
+        for entry in &plan.entries {
+            let Some(log) = &entry.log else { continue };
+            let header = &entry.header;
+            if !header.kind.is_run() {
+                touched.push(Touched {
+                    log: log.clone(),
+                    end: None,
+                    bytes: 0,
+                });
+                continue;
+            }
+            let begin = header.body_offset as usize;
+            let mem = built.bytes.slice(begin..begin + header.body_len as usize);
+            log.place_run(NewRun {
+                header,
+                place: Place {
+                    file: Rc::clone(&placement.file),
+                    position: placement.position + begin as u64,
+                },
+                lsn: placement.lsn,
+                mem,
+            });
+            let bytes = u64::from(header.body_len);
+            touched.push(Touched {
+                log: log.clone(),
+                end: Some(header.end),
+                bytes,
+            });
+            cached.push((log.clone(), header.base));
+        }
+        self.tail_cache
+            .borrow_mut()
+            .insert(placement.lsn, plan.length, cached);
+        touched
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one commit, put together once"
+    )]
+    fn outgoing(
+        &self,
+        completes: u64,
+        urgent: bool,
+        placement: Placement,
+        length: usize,
+        touched: Vec<Touched>,
+        carried: Vec<CarriedTo>,
+        built: Built,
+    ) -> Outgoing {
+        let mut progress = self.progress.borrow_mut();
+        let end_lsn = placement.lsn + length as u64;
+        self.chain.set(ChainState {
+            before: Some((placement.lsn, built.header_crc)),
+            last_end_lsn: end_lsn,
+            told_durable_lsn: progress.durable_lsn,
+            last_completes: completes,
+        });
+        // One operation serves if no other commit waits for a sync that this one's may not be,
+        // and nobody waits for the write alone.
+        let at_once =
+            urgent && progress.written_waiters.is_empty() && !progress.has_unsynced_behind();
+        let id = progress.next_id();
+        if urgent {
+            progress.sync_wanted = id;
+        }
+        progress.push(Flight {
+            id,
+            completes,
+            lsn: placement.lsn,
+            end_lsn,
+            file: Rc::clone(&placement.file),
+            touched,
+            carried,
+            written: false,
+            covered: false,
+            durable: false,
+        });
+        Outgoing {
+            id,
+            placement,
+            buf: built.buf,
+            at_once,
+        }
+    }
+
+    fn send(self: &Rc<Self>, outgoing: Outgoing) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.keep.notify_one();
+        spawn("wal-commit", Rc::clone(self).carry_out(outgoing)).detach();
+    }
+
+    async fn carry_out(self: Rc<Self>, outgoing: Outgoing) {
+        let Outgoing {
+            id,
+            placement,
+            buf,
+            at_once,
+        } = outgoing;
+        let file = placement.file.handle();
+        let written = if at_once {
+            file.write_durable(IoClass::Commit, placement.position, &buf)
+                .await
+        } else {
+            file.write(IoClass::Commit, placement.position, &buf).await
+        };
+        drop(buf);
+        if let Err(error) = written {
+            fatal(&format!(
+                "cannot write {}: {error}",
+                placement.file.path.display()
+            ));
+        }
+        let advance = self.progress.borrow_mut().written(id, at_once);
+        self.tell(advance);
+        if !at_once {
+            self.sync_if_wanted(id).await;
+        }
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.work.notify_one();
+    }
+
+    /// Syncs the commit, and with it all that has been written, if somebody waits for it and no
+    /// sync that began after its write is on its way.
+    async fn sync_if_wanted(&self, id: u64) {
+        let begun = {
+            let mut progress = self.progress.borrow_mut();
+            if id > progress.sync_wanted {
+                None
+            } else {
+                progress.begin_sync(id)
+            }
+        };
+        let Some((ids, files)) = begun else { return };
+        for file in files {
+            if let Err(error) = file.handle().sync(IoClass::Commit).await {
+                fatal(&format!("cannot sync {}: {error}", file.path.display()));
+            }
+        }
+        let advance = self.progress.borrow_mut().end_sync(&ids);
+        self.tell(advance);
+        self.work.notify_one();
+    }
+
+    /// First every end moves, then the observers see all of them, then waiters wake.
+    fn tell(&self, advance: Advance) {
+        for touched in &advance.written {
+            if let Some(end) = touched.end {
+                touched.log.set_written(end);
+            }
+        }
+        for flight in &advance.durable {
+            for touched in &flight.touched {
+                if let Some(end) = touched.end {
+                    touched
+                        .log
+                        .set_durable(end, touched.bytes, Ticket(advance.durable_ticket));
+                }
+            }
+        }
+        for touched in &advance.written {
+            touched.log.observe();
+        }
+        let mut any_durable = false;
+        for flight in advance.durable {
+            any_durable = true;
+            for touched in flight.touched {
+                touched.log.observe();
+            }
+            let runs = flight
+                .carried
+                .iter()
+                .map(|c| (c.item.log.clone(), c.item.span.base));
+            if !flight.carried.is_empty() {
+                let bytes =
+                    usize::try_from(flight.end_lsn - flight.lsn).expect("a commit's length");
+                self.tail_cache
+                    .borrow_mut()
+                    .insert(flight.lsn, bytes, runs.collect());
+            }
+            for carried in flight.carried {
+                let place = Place {
+                    file: Rc::clone(&flight.file),
+                    position: carried.position,
+                };
+                carried
+                    .item
+                    .log
+                    .carried(&carried.item.span, place, flight.lsn, carried.mem);
+                carried.item.group.finish_one();
+            }
+        }
+        for waker in advance.wakers {
+            waker.wake();
+        }
+        if any_durable {
+            self.tail_cache.borrow_mut().shrink();
+            self.behind.notify_one();
+        }
+    }
+
+    /// Somebody waits for the ticket to be durable, write-cached or not.
+    pub(super) fn want_durable(self: &Wal, ticket: Ticket) {
+        let kick = {
+            let mut progress = self.progress.borrow_mut();
+            if progress.durable_ticket >= ticket.0 {
+                return;
+            }
+            let before = progress.sync_wanted;
+            progress.want_sync_of(ticket.0).filter(|id| *id > before)
+        };
+        match kick {
+            Some(_) => self.cached_now(),
+            None => self.gather.borrow_mut().make_urgent(ticket.0),
+        }
+    }
+
+    /// Has the timer's task sync what is wanted: it holds no borrow and may await.
+    fn cached_now(&self) {
+        self.cached_due.set(Some(tailwater_shards::now()));
+        self.cached.notify_one();
+    }
+
+    /// Everything built or waiting is to be made durable now.
+    pub(super) fn sync_everything(&self) {
+        let last = self.progress.borrow().last_id();
+        self.progress.borrow_mut().sync_wanted = last;
+        self.cached_now();
+    }
+
+    /// Syncs write-cached commits when the first of them comes due.
+    async fn sync_cached(self: Rc<Self>) {
+        while !self.stopped.get() {
+            let rung = self.cached.notified();
+            let Some(due) = self.cached_due.get() else {
+                rung.await;
+                continue;
+            };
+            if due > tailwater_shards::now() {
+                futures_util::future::select(
+                    std::pin::pin!(sleep_until(due)),
+                    std::pin::pin!(rung),
+                )
+                .await;
+                continue;
+            }
+            self.cached_due.set(None);
+            let last = {
+                let mut progress = self.progress.borrow_mut();
+                let last = progress.last_id();
+                progress.sync_wanted = progress.sync_wanted.max(last);
+                last
+            };
+            self.gather.borrow_mut().make_urgent(u64::MAX);
+            self.sync_if_wanted(last).await;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The ring of a shard's WAL files: those in use, those ready to be, those just freed.
+//!
+//! Plain state, no I/O. A commit lies in one file; when it does not fit the current one, the next
+//! ready file becomes current, whose header says where it begins and is durable already. Some
+//! files are kept for what freeing one takes, without which a full ring could never be freed.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::file::WalFile;
+use crate::config::{BLOCK, StorageConfig};
+
+/// Where a commit goes.
+pub(crate) struct Placement {
+    pub(crate) file: Rc<WalFile>,
+    pub(crate) position: u64,
+    pub(crate) lsn: u64,
+}
+
+/// To free a file takes two things that take space themselves: carrying its small tails, and a
+/// checkpoint, for which all that has been appended must be durable. So appends leave two files,
+/// what a checkpoint waits for leaves one, and carrying may take the last.
+pub(crate) const KEEP_FOR_DRAINING: usize = 2;
+/// What a checkpoint waits for leaves this many files.
+pub(crate) const KEEP_FOR_CARRYING: usize = 1;
+/// How many files of the usual size a ring has at least, besides the first.
+const FILES_MIN: u64 = 5;
+
+pub(crate) struct Ring {
+    /// Oldest first; the last is the current one.
+    in_use: VecDeque<Rc<WalFile>>,
+    /// Headers durable, in the order of their start LSNs.
+    ready: VecDeque<Rc<WalFile>>,
+    freed: Vec<Rc<WalFile>>,
+    position: u64,
+    pub(crate) file_bytes: u64,
+    bytes: u64,
+    bytes_max: u64,
+    next_seq: u64,
+    next_start_lsn: u64,
+    /// A file is being made or its header rewritten.
+    preparing: bool,
+    /// The disk's reserve forbids new files.
+    growth_stopped: bool,
+}
+
+/// What the keeper of the ring is to do next.
+pub(crate) enum Prepare {
+    /// Rewrite the header of a freed file.
+    Recycle {
+        file: Rc<WalFile>,
+        start_lsn: u64,
+    },
+    /// Make a new file.
+    Create {
+        seq: u64,
+        bytes: u64,
+        start_lsn: u64,
+    },
+    /// Remove a freed file that is smaller than the others.
+    Remove(Rc<WalFile>),
+    Nothing,
+}
+
+impl Ring {
+    pub(crate) fn new(config: &StorageConfig, first: Rc<WalFile>) -> Self {
+        let rest = config.wal_bytes.saturating_sub(first.bytes);
+        let file_bytes =
+            (config.wal_file_bytes.min(rest / FILES_MIN) / BLOCK * BLOCK).max(8 * BLOCK);
+        Self {
+            position: BLOCK,
+            file_bytes,
+            bytes: first.bytes,
+            bytes_max: config.wal_bytes.max(first.bytes + FILES_MIN * file_bytes),
+            next_seq: first.name.seq + 1,
+            next_start_lsn: first.end_lsn(),
+            in_use: VecDeque::from([first]),
+            ready: VecDeque::new(),
+            freed: Vec::new(),
+            preparing: false,
+            growth_stopped: false,
+        }
+    }
+
+    pub(crate) fn current(&self) -> &Rc<WalFile> {
+        self.in_use.back().expect("one file is always current")
+    }
+
+    /// A place for `len` bytes, or `None` until a file is freed or ready. `keep` files that can
+    /// be had stay for others: see [`KEEP_FOR_DRAINING`].
+    pub(crate) fn place(&mut self, len: u64, keep: usize) -> Option<Placement> {
+        if self.position + len > self.current().bytes {
+            if !self.may_switch(keep) {
+                return None;
+            }
+            if self.ready.front().is_none_or(|next| next.capacity() < len) {
+                return None;
+            }
+            let next = self.ready.pop_front().expect("looked at just now");
+            self.in_use.push_back(next);
+            self.position = BLOCK;
+        }
+        let position = self.position;
+        self.position += len;
+        let file = Rc::clone(self.current());
+        let lsn = file.lsn_at(position);
+        Some(Placement {
+            file,
+            position,
+            lsn,
+        })
+    }
+
+    fn may_switch(&self, keep: usize) -> bool {
+        let growth = if self.growth_stopped {
+            0
+        } else {
+            self.bytes_max - self.bytes
+        };
+        let growth = usize::try_from(growth / self.file_bytes).unwrap_or(usize::MAX);
+        let at_hand = self.ready.len() + self.freed.len() + usize::from(self.preparing);
+        !self.ready.is_empty() && at_hand.saturating_add(growth) > keep
+    }
+
+    fn can_grow(&self) -> bool {
+        !self.growth_stopped && self.bytes + self.file_bytes <= self.bytes_max
+    }
+
+    /// Parts in a hundred of the ring that are in use: whole files, and the current one's part.
+    pub(crate) fn used_percent(&self) -> u64 {
+        let full: u64 = self.in_use.iter().map(|file| file.bytes).sum();
+        let unused = self.current().bytes - self.position;
+        (full - unused) * 100 / self.bytes_max
+    }
+
+    /// The oldest file in use, if it is not the current one.
+    pub(crate) fn oldest(&self) -> Option<Rc<WalFile>> {
+        (self.in_use.len() > 1)
+            .then(|| self.in_use.front().cloned())
+            .flatten()
+    }
+
+    /// Where replay begins: the start of the oldest file in use.
+    pub(crate) fn replay_lsn(&self) -> u64 {
+        self.in_use.front().map_or(0, |file| file.start_lsn.get())
+    }
+
+    /// Where replay begins once the oldest file is free.
+    pub(crate) fn replay_lsn_without_oldest(&self) -> u64 {
+        self.in_use
+            .get(1)
+            .map_or_else(|| self.replay_lsn(), |file| file.start_lsn.get())
+    }
+
+    /// The oldest file is free: everything in it is elsewhere, durably.
+    pub(crate) fn free_oldest(&mut self) {
+        assert!(self.in_use.len() > 1, "the current file is never freed");
+        let file = self.in_use.pop_front().expect("asserted");
+        self.freed.push(file);
+    }
+
+    pub(crate) fn set_growth_stopped(&mut self, stopped: bool) {
+        self.growth_stopped = stopped;
+    }
+
+    /// One file is always ready, and freed ones are at once.
+    pub(crate) fn prepare(&mut self) -> Prepare {
+        if self.preparing {
+            return Prepare::Nothing;
+        }
+        if let Some(index) = self
+            .freed
+            .iter()
+            .position(|file| file.bytes < self.file_bytes)
+        {
+            let file = self.freed.swap_remove(index);
+            self.bytes -= file.bytes;
+            return Prepare::Remove(file);
+        }
+        if let Some(file) = self.freed.pop() {
+            self.preparing = true;
+            return Prepare::Recycle {
+                file,
+                start_lsn: self.next_start_lsn,
+            };
+        }
+        if self.ready.is_empty() && self.can_grow() {
+            self.preparing = true;
+            self.bytes += self.file_bytes;
+            self.next_seq += 1;
+            return Prepare::Create {
+                seq: self.next_seq - 1,
+                bytes: self.file_bytes,
+                start_lsn: self.next_start_lsn,
+            };
+        }
+        Prepare::Nothing
+    }
+
+    /// The file that [`Self::prepare`] asked for has its header durably.
+    pub(crate) fn prepared(&mut self, file: Rc<WalFile>) {
+        assert_eq!(
+            file.start_lsn.get(),
+            self.next_start_lsn,
+            "one file is prepared at a time"
+        );
+        self.next_start_lsn = file.end_lsn();
+        self.preparing = false;
+        self.ready.push_back(file);
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(!self.in_use.is_empty());
+        let mut lsn = None;
+        for file in self.in_use.iter().chain(&self.ready) {
+            assert!(
+                lsn.is_none_or(|lsn| lsn == file.start_lsn.get()),
+                "files follow each other"
+            );
+            lsn = Some(file.end_lsn());
+        }
+        assert!(self.position >= BLOCK && self.position <= self.current().bytes);
+        assert!(self.bytes <= self.bytes_max);
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Rc<WalFile>> {
+        self.in_use.iter().chain(&self.ready).chain(&self.freed)
+    }
+}

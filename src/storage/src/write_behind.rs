@@ -1,0 +1,348 @@
+//! The task that frees the WAL: writes large outstanding parts of logs to their segments, carries
+//! the small ones to the WAL's head, takes checkpoints, and so gives files back to the ring.
+//!
+//! One task a shard, one thing at a time. A failed write or sync ends the process, as in the WAL.
+
+use std::rc::Rc;
+
+use tailwater_shards::{dir, fatal, yield_now};
+
+use crate::checkpoint::format::Group;
+use crate::checkpoint::reader;
+use crate::error::StorageError;
+use crate::ids::Generation;
+use crate::log::{Log, PartitionRecord, Run};
+use crate::segment::writer::{remove_segment, run_bytes, write_behind};
+use crate::storage::Shared;
+use crate::wal::file::{WalFile, WalName};
+use crate::wal::gather::{CarryGroup, CarryItem, Span};
+
+/// From this part of the WAL in use on, files are freed.
+const FREE_FROM_PERCENT: u64 = 50;
+/// From here on, without letting others run in between.
+const HURRY_FROM_PERCENT: u64 = 75;
+/// The most that carried runs are joined to.
+const CARRY_BYTES_MAX: u64 = 64 << 10;
+
+/// Runs until the shard stops.
+pub(crate) async fn run(shared: Rc<Shared>) {
+    if let Err(error) = work(&shared).await {
+        match error {
+            StorageError::ShuttingDown => {}
+            error => fatal(&format!("write-behind cannot go on: {error}")),
+        }
+    }
+}
+
+async fn work(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    while !shared.stopping.get() {
+        let rung = shared.wal.behind.notified();
+        trim(shared).await?;
+        if shared.has_past.get() {
+            Box::pin(retire_past(shared)).await?;
+        }
+        write_large(shared).await?;
+        let mut freed = false;
+        if shared.wal.used_percent() >= FREE_FROM_PERCENT || shared.wal.is_starved() {
+            if let Some(oldest) = shared.wal.oldest_file() {
+                freed = Box::pin(free(shared, &oldest)).await?;
+            }
+        }
+        if freed {
+            if shared.wal.used_percent() < HURRY_FROM_PERCENT {
+                yield_now().await;
+            }
+            continue;
+        }
+        rung.await;
+    }
+    Ok(())
+}
+
+/// A log that is out of service is left alone; what else goes wrong is the disk.
+fn tolerate<T: Default>(result: Result<T, StorageError>) -> Result<T, StorageError> {
+    match result {
+        Err(StorageError::OutOfService(damage)) => {
+            tracing::error!(%damage, "left out of write-behind");
+            Ok(T::default())
+        }
+        other => other,
+    }
+}
+
+async fn write_log(shared: &Rc<Shared>, log: &Log) -> Result<u64, StorageError> {
+    let _one = shared.writing.acquire(1).await;
+    tolerate(write_behind(shared, log).await)
+}
+
+/// Writes the logs with much outstanding.
+async fn write_large(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    while let Some(tp) = shared.behind.borrow_mut().pop_first() {
+        let log = shared.logs.borrow().get(&tp).cloned();
+        if let Some(log) = log {
+            write_log(shared, &log).await?;
+        }
+        if shared.stopping.get() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the segments below log starts that are durable.
+async fn trim(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    let wanted = std::mem::take(&mut *shared.trim_wanted.borrow_mut());
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    shared.wal.drain().await?;
+    for tp in wanted {
+        let log = shared.logs.borrow().get(&tp).cloned();
+        let Some(log) = log else { continue };
+        let _one = shared.writing.acquire(1).await;
+        for (base, _) in log.trim() {
+            remove_segment(shared, &log, base).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Frees the oldest WAL file: nothing of it is needed once this checkpoint is durable. `false`:
+/// not yet.
+async fn free(shared: &Rc<Shared>, oldest: &Rc<WalFile>) -> Result<bool, StorageError> {
+    if !shared.wal.settle(oldest) {
+        return Ok(false);
+    }
+    if !covers_metadata(shared, oldest.metadata_end.get()) {
+        return Ok(false);
+    }
+    let logs: Vec<Log> = {
+        let all = shared.logs.borrow();
+        oldest
+            .noted()
+            .iter()
+            .filter_map(|tp| all.get(tp).cloned())
+            .collect()
+    };
+    Box::pin(clear(shared, &logs, |file| {
+        std::ptr::eq(file, Rc::as_ptr(oldest))
+    }))
+    .await?;
+    if needs(&logs, |file| std::ptr::eq(file, Rc::as_ptr(oldest))) {
+        return Ok(false);
+    }
+    let replay_lsn = shared.wal.replay_lsn_without_oldest();
+    Box::pin(checkpoint(shared, Some(replay_lsn), false)).await?;
+    shared.wal.free_oldest();
+    Ok(true)
+}
+
+/// Whether metadata entries below this number are, or can be, in a snapshot.
+fn covers_metadata(shared: &Shared, end: u64) -> bool {
+    let metadata = shared.metadata.borrow();
+    end == 0 || metadata.snapshot.is_some() || metadata.covered.is_some_and(|had| had >= end)
+}
+
+fn needs(logs: &[Log], is_old: impl Fn(&WalFile) -> bool) -> bool {
+    logs.iter().any(|log| {
+        !log.is_dropped() && log.health().is_ok() && !log.runs_only_in(&is_old, 1).is_empty()
+    })
+}
+
+/// Writes or carries what only these files have.
+async fn clear(
+    shared: &Rc<Shared>,
+    logs: &[Log],
+    is_old: impl Fn(&WalFile) -> bool,
+) -> Result<(), StorageError> {
+    let group = Rc::new(CarryGroup::default());
+    for log in logs {
+        if shared.stopping.get() {
+            return Err(StorageError::ShuttingDown);
+        }
+        if log.is_dropped() || log.health().is_err() {
+            continue;
+        }
+        if log.outstanding() >= shared.config.carry_below_bytes || log.has_closed_outstanding() {
+            write_log(shared, log).await?;
+        }
+        for runs in log.runs_only_in(&is_old, CARRY_BYTES_MAX) {
+            if let Some(item) = tolerate(carry_item(log, &runs, &group).await)? {
+                shared.wal.push_carry(item);
+            }
+        }
+    }
+    group.finished().await;
+    Ok(())
+}
+
+/// The runs as one, to be logged again.
+async fn carry_item(
+    log: &Log,
+    runs: &[Run],
+    group: &Rc<CarryGroup>,
+) -> Result<Option<CarryItem>, StorageError> {
+    let mut pieces = Vec::with_capacity(runs.len());
+    for run in runs {
+        let Some(bytes) = run_bytes(log, run).await? else {
+            return Ok(None);
+        };
+        pieces.push(bytes);
+    }
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+        return Ok(None);
+    };
+    let span = Span {
+        end: last.span.end,
+        max_timestamp: runs
+            .iter()
+            .map(|run| run.span.max_timestamp)
+            .max()
+            .unwrap_or(-1),
+        ..first.span
+    };
+    Ok(Some(CarryItem {
+        log: log.clone(),
+        span,
+        pieces,
+        group: Rc::clone(group),
+    }))
+}
+
+/// Takes a checkpoint of what has changed. With `replay_lsn`, the WAL below it is free when this
+/// returns; otherwise replay begins where it did.
+pub(crate) async fn checkpoint(
+    shared: &Rc<Shared>,
+    replay_lsn: Option<u64>,
+    retire: bool,
+) -> Result<(), StorageError> {
+    let _one = shared.checkpointing.acquire(1).await;
+    let taken = shared.checkpoints.borrow_mut().take();
+    // It is gone only when shutdown has cancelled a checkpoint half way: the WAL has it all.
+    let Some(mut writer) = taken else {
+        return Err(StorageError::ShuttingDown);
+    };
+    let result = write_checkpoint(shared, &mut writer, replay_lsn, retire).await;
+    *shared.checkpoints.borrow_mut() = Some(writer);
+    result
+}
+
+async fn write_checkpoint(
+    shared: &Rc<Shared>,
+    writer: &mut crate::checkpoint::writer::CheckpointWriter,
+    replay_lsn: Option<u64>,
+    retire: bool,
+) -> Result<(), StorageError> {
+    let full = writer.needs_full();
+    let changed = std::mem::take(&mut *shared.changed.borrow_mut());
+    let dropped = std::mem::take(&mut *shared.dropped.borrow_mut());
+    let mut group = Group {
+        partitions: dropped
+            .iter()
+            .map(|tp| PartitionRecord::dropped(*tp))
+            .collect(),
+        ..Group::default()
+    };
+    {
+        let logs = shared.logs.borrow();
+        for log in changed.iter().filter_map(|tp| logs.get(tp)) {
+            log.clear_changed();
+        }
+        let named: Vec<&Log> = if full {
+            logs.values().collect()
+        } else {
+            changed.iter().filter_map(|tp| logs.get(tp)).collect()
+        };
+        group.partitions.extend(named.into_iter().map(Log::record));
+    }
+    let metadata_upto = take_metadata(shared, &mut group, full);
+    // What the records and the snapshots speak of has to be durable before they count.
+    shared.wal.drain().await?;
+    group.replay_lsn = replay_lsn.unwrap_or_else(|| shared.wal.replay_lsn());
+    group.durable_lsn = shared.wal.durable_lsn();
+    group.retired_below = if retire {
+        shared.generation
+    } else {
+        shared.retired_below.get()
+    };
+    if shared.wal.shard == 0 && !retire {
+        group.seals.clone_from(&shared.seals.borrow());
+    }
+    writer.write(&group, full).await?;
+    shared.retired_below.set(group.retired_below);
+    if let Some(upto) = metadata_upto {
+        shared.metadata.borrow_mut().covered = Some(upto);
+    }
+    Ok(())
+}
+
+/// Puts a metadata snapshot into the group if there is something new to say.
+fn take_metadata(shared: &Shared, group: &mut Group, full: bool) -> Option<u64> {
+    let (snapshot, covered) = {
+        let metadata = shared.metadata.borrow();
+        (metadata.snapshot.clone()?, metadata.covered)
+    };
+    let upto = shared.wal.metadata_next();
+    if !full && covered == Some(upto) {
+        return None;
+    }
+    group.metadata = Some((upto, snapshot()));
+    Some(upto)
+}
+
+/// Makes this shard independent of past generations' files, and with the last shard removes them.
+async fn retire_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    if shared.wal.shard == 0 && shared.metadata.borrow().snapshot.is_none() {
+        // The metadata is in the past's WAL until a snapshot can be taken.
+        return Ok(());
+    }
+    let current = shared.generation;
+    let is_old = |file: &WalFile| file.name.generation < current;
+    let logs: Vec<Log> = shared.logs.borrow().values().cloned().collect();
+    Box::pin(clear(shared, &logs, is_old)).await?;
+    if needs(&logs, is_old) {
+        return Ok(());
+    }
+    Box::pin(checkpoint(shared, None, false)).await?;
+    shared.has_past.set(false);
+    shared.handoff.retired();
+    if shared.wal.shard == 0 {
+        let shared = Rc::clone(shared);
+        tailwater_shards::spawn("retire-past", async move {
+            shared.handoff.all_retired.triggered().await;
+            if let Err(error) = remove_past(&shared).await {
+                tracing::warn!(%error, "files of past generations stay until the next start");
+            }
+        })
+        .detach();
+    }
+    Ok(())
+}
+
+/// First a durable checkpoint says that nothing below this generation is needed; then the files
+/// go, in any order.
+async fn remove_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    Box::pin(checkpoint(shared, None, true)).await?;
+    shared.seals.borrow_mut().clear();
+    let wal_dir = shared.config.wal_path();
+    let entries = dir::list(&wal_dir)
+        .await
+        .map_err(StorageError::io("cannot list", &wal_dir))?;
+    let mut old: Vec<_> = entries
+        .iter()
+        .filter(|e| WalName::parse(&e.name).is_some_and(|n| n.generation < shared.generation))
+        .map(|entry| wal_dir.join(&entry.name))
+        .collect();
+    let is_past = |generation: &Generation| *generation < shared.generation;
+    for ((generation, _), paths) in reader::list(&shared.config.data_dir).await? {
+        if is_past(&generation) {
+            old.extend(paths);
+        }
+    }
+    for path in old {
+        dir::remove_file(&path)
+            .await
+            .map_err(StorageError::io("cannot remove", &path))?;
+    }
+    Ok(())
+}
