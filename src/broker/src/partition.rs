@@ -382,6 +382,7 @@ pub(crate) fn storage_refusal(error: &StorageError) -> BrokerError {
         | StorageError::Foreign { .. }
         | StorageError::UnknownFeature { .. }
         | StorageError::Corrupt(_)
+        | StorageError::MetadataUnreadable(_)
         | StorageError::DiskFull
         | StorageError::OutOfService(_) => BrokerError::Storage {
             detail: error.to_string(),

@@ -147,3 +147,6 @@ pub struct ConfigChange {
 
 /// The outcome for one resource.
 pub type ConfigOutcome = (ConfigResource, Result<(), BrokerError>);
+
+#[cfg(test)]
+mod tests;

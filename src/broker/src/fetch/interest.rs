@@ -197,3 +197,6 @@ impl Interest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
