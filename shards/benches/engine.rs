@@ -107,7 +107,6 @@ fn durable_writes(dir: &Path, cpu: usize, len: usize) -> Vec<Duration> {
     };
     shards::run(config, main).unwrap().join().unwrap();
     std::fs::remove_file(path).unwrap();
-    std::fs::remove_file(dir.join(".probe")).unwrap();
     receiver.into_iter().collect()
 }
 

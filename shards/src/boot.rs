@@ -46,8 +46,8 @@ pub struct RunConfig {
     pub cpus: Vec<usize>,
     /// What an idle shard does.
     pub poll: Poll,
-    /// Existing directories, one on each device that files will be on. Boot keeps a file
-    /// `.probe` of one block in each, and refuses those without direct I/O.
+    /// Existing directories, one on each device that files will be on. Boot refuses
+    /// those without direct I/O, and leaves nothing in them.
     pub probe_dirs: Vec<PathBuf>,
 }
 

@@ -189,7 +189,8 @@ impl Marker {
     /// Marks the slot and wakes the waiter whatever it needs: for an error, or a source gone.
     pub fn mark_urgent(&self) -> bool {
         self.set_bit();
-        self.shared.urgent.store(true, Ordering::Release);
+        // Exchanged as in `take`: one of the two is first, and the other one knows it.
+        self.shared.urgent.swap(true, Ordering::AcqRel);
         self.shared.waiter.ring()
     }
 

@@ -53,7 +53,7 @@ impl Running {
                 shard_count: u16::try_from(cfg.cpus.len()).expect("checked by `run`"),
                 cpu,
                 poll: cfg.poll,
-                probe_files: probe_files.clone(),
+                probe_files: probe_files.iter().map(probe::ProbeFile::path).collect(),
                 started: Started::new(ShardId(index), started_tx.clone()),
                 gate: Arc::clone(&gate),
             };
@@ -100,7 +100,7 @@ impl Running {
 }
 
 /// Everything that can be refused without starting, then the probe files.
-fn check(cfg: &RunConfig) -> Result<Vec<PathBuf>, BootError> {
+fn check(cfg: &RunConfig) -> Result<Vec<probe::ProbeFile>, BootError> {
     let usable = crate::cpus::usable_cpus().map_err(BootError::Cpus)?;
     for &cpu in &cfg.cpus {
         if !usable.contains(&cpu) {
@@ -112,7 +112,7 @@ fn check(cfg: &RunConfig) -> Result<Vec<PathBuf>, BootError> {
     for dir in &cfg.probe_dirs {
         probe::direct_io(dir)?;
     }
-    let files = cfg.probe_dirs.iter().map(|dir| probe::keep_probe_file(dir));
+    let files = cfg.probe_dirs.iter().map(|dir| probe::ProbeFile::make(dir));
     files.collect()
 }
 

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -13,10 +12,8 @@ use rustix::io_uring::{io_uring_params, io_uring_setup};
 use crate::boot::BootError;
 use crate::buf::BLOCK_BYTES;
 
-/// The file that each executor opens first in each directory, so that glommio's probe of
-/// polled I/O reads a block: with an empty file it would believe in it, and later operations
-/// would fail with EOPNOTSUPP.
-pub(crate) const PROBE_FILE: &str = ".probe";
+/// The name a probe file has for a moment where files without names cannot be made.
+const PROBE_NAME: &str = ".probe";
 
 /// glommio's own minimum.
 const KERNEL_MIN: (u32, u32) = (5, 8);
@@ -73,7 +70,7 @@ pub(crate) fn direct_io(dir: &Path) -> Result<(), BootError> {
 }
 
 fn named_direct_io(dir: &Path) -> io::Result<Result<(), BootError>> {
-    let path = dir.join(format!("{PROBE_FILE}-{}", std::process::id()));
+    let path = dir.join(format!("{PROBE_NAME}-{}", std::process::id()));
     let plain = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -98,27 +95,45 @@ fn no_direct_io(dir: &Path) -> BootError {
     }
 }
 
-/// Sees to it that the probe file is there, and says where.
-pub(crate) fn keep_probe_file(dir: &Path) -> Result<PathBuf, BootError> {
-    let path = dir.join(PROBE_FILE);
-    let long_enough = fs::metadata(&path).is_ok_and(|meta| meta.len() >= BLOCK_BYTES as u64);
-    if !long_enough {
-        write_block(&path).map_err(|source| BootError::Directory {
+/// The file that each executor opens first on each directory's device, so that glommio's probe
+/// of polled I/O reads a block: with an empty file it would believe in it, and later operations
+/// would fail with EOPNOTSUPP. It has no name, so that a directory which is refused later has
+/// not been altered, and it goes with its descriptor.
+#[derive(Debug)]
+pub(crate) struct ProbeFile(OwnedFd);
+
+impl ProbeFile {
+    /// Makes one on the device of `dir`.
+    pub(crate) fn make(dir: &Path) -> Result<Self, BootError> {
+        let fails = |source: io::Error| BootError::Directory {
             dir: dir.to_owned(),
             source,
-        })?;
+        };
+        let file = unnamed(dir).map_err(fails)?;
+        let mut file = fs::File::from(file);
+        io::Write::write_all(&mut file, &[0; BLOCK_BYTES]).map_err(fails)?;
+        Ok(Self(file.into()))
     }
-    Ok(path)
+
+    /// The path it can be opened by as long as it lives.
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
 }
 
-fn write_block(path: &Path) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(path)?;
-    io::Write::write_all(&mut file, &[0; BLOCK_BYTES])
+/// A file of `dir`'s file system without a name.
+fn unnamed(dir: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let path = dir.join(format!("{PROBE_NAME}-{}", std::process::id()));
+            let file = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+            fs::remove_file(&path)?;
+            Ok(file)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 #[cfg(test)]
