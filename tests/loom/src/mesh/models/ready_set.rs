@@ -111,6 +111,23 @@ fn an_urgent_mark_wakes_whatever_is_needed() {
 }
 
 #[test]
+fn an_urgent_mark_that_meets_a_take_is_taken_now_or_wakes() {
+    check(4, || {
+        let set = ReadySet::new(1);
+        let marker = set.marker(0);
+        let thread = loom::thread::spawn(move || marker.mark_urgent());
+        let mut visits = 0;
+        set.take(|_| visits += 1);
+        if visits == 0 {
+            block_on(set.wait());
+            set.take(|_| visits += 1);
+        }
+        assert_eq!(visits, 1);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
 fn a_set_may_be_dropped_while_it_is_marked() {
     check(4, || {
         let set = ReadySet::new(1);
