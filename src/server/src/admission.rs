@@ -69,7 +69,10 @@ impl Admission {
         if of_address.load(Ordering::Relaxed) >= self.per_address_max {
             return Err(Turned::AddressFull(self.per_address_max));
         }
-        let counts = self.shards.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self
+            .shards
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         let fewest = counts.enumerate().min_by_key(|(_, count)| *count);
         let (index, _) = fewest.expect("a server has at least one shard");
         let of_shard = self.shards.get(index).expect("found by enumerating them");

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tailwater_broker::Broker;
 use tailwater_broker::metadata::MetadataState;
+use tailwater_broker::{Broker, BrokerConfig, BrokerMesh, BrokerSeed};
 use tailwater_storage::{
-    Generation, MetadataReplay, RecoveryReport, ShardSeed, Storage, StorageConfig, TopicEra,
+    MetadataReplay, RecoveryReport, ShardSeed, Storage, StorageConfig, TopicEra,
     recover as recover_storage,
 };
 use uuid::Uuid;
@@ -20,9 +20,7 @@ const STORAGE_MEMORY_DIVISOR: u64 = 2;
 /// What one shard starts with.
 pub(crate) struct Seed {
     storage: ShardSeed,
-    generation: Generation,
-    cluster_id: Uuid,
-    metadata: MetadataReplay,
+    broker: BrokerSeed,
 }
 
 /// What a recovery found.
@@ -37,32 +35,29 @@ pub(crate) struct Recovery {
 /// A shard's storage and the broker on top of it.
 pub(crate) struct Booted {
     pub(crate) broker: Broker,
-    storage: Storage,
-}
-
-impl Booted {
-    /// Takes no more appends, writes what is left and checkpoints.
-    pub(crate) async fn stop(&self) {
-        self.broker.shutdown().await;
-        self.storage.shutdown().await;
-    }
+    pub(crate) storage: Storage,
 }
 
 /// Recovers the data directory. Runs on shard 0, before anything else.
 pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     let settings = program.settings.clone();
+    let mut state = None;
     let known_topics = |replay: &MetadataReplay| {
-        let state = MetadataState::replay(settings, replay.snapshot.as_deref(), &replay.entries)
+        let replayed = MetadataState::replay(settings, replay.snapshot.as_deref(), &replay.entries)
             .map_err(|error| error.to_string())?;
-        let eras = state.image().topics().map(|t| {
-            (
-                t.id,
-                TopicEra {
-                    partitions: t.partitions,
-                },
-            )
-        });
-        Ok(eras.collect::<BTreeMap<_, _>>())
+        let topics = replayed.image().topics();
+        let eras: BTreeMap<_, _> = topics
+            .map(|t| {
+                (
+                    t.id,
+                    TopicEra {
+                        partitions: t.partitions,
+                    },
+                )
+            })
+            .collect();
+        state = Some(replayed);
+        Ok(eras)
     };
     let config = storage_config(&program.config);
     let recovered = recover_storage(
@@ -73,11 +68,15 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     )
     .await
     .map_err(|error| StartError::Storage(error.to_string()))?;
-    let seeds = recovered.seeds.into_iter().map(|storage| Seed {
-        storage,
+    let broker = BrokerSeed {
         generation: recovered.generation,
         cluster_id: recovered.cluster_id,
-        metadata: recovered.metadata.clone(),
+        metadata: state.expect("a recovery asks for the topics"),
+    };
+    let seeds = recovered.seeds.into_iter();
+    let seeds = seeds.map(|storage| Seed {
+        storage,
+        broker: broker.clone(),
     });
     Ok(Recovery {
         cluster_id: recovered.cluster_id,
@@ -126,23 +125,20 @@ fn tell(report: &RecoveryReport) -> String {
     told
 }
 
-/// The brokers' own mesh, until each shard takes its ends.
-pub(crate) type BrokerMesh = ();
-
-/// A mesh for that many shards.
-pub(crate) fn broker_mesh(_shards: u16) -> BrokerMesh {}
-
 /// Starts a shard's storage and the broker on top.
-pub(crate) async fn start(program: &Program, seed: Seed) -> Result<Booted, StartError> {
-    let Seed {
-        storage,
-        generation: _,
-        cluster_id: _,
-        metadata: _,
-    } = seed;
-    let storage = Storage::start(storage, &storage_config(&program.config))
+pub(crate) async fn start(
+    program: &Program,
+    mesh: BrokerMesh,
+    seed: Seed,
+) -> Result<Booted, StartError> {
+    let storage = Storage::start(seed.storage, &storage_config(&program.config))
         .await
         .map_err(|error| StartError::Storage(error.to_string()))?;
-    storage.shutdown().await;
-    Err(StartError::Config("the broker cannot start yet".to_owned()))
+    let config = BrokerConfig {
+        node_id: program.config.node_id,
+        data_dir: program.config.data_dir.display().to_string(),
+    };
+    let broker = Broker::start(seed.broker, storage.clone(), mesh, &config)
+        .map_err(|error| StartError::Storage(error.to_string()))?;
+    Ok(Booted { broker, storage })
 }

@@ -64,7 +64,10 @@ pub(crate) const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(5);
 pub(crate) const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// How long connections may take to answer what is in flight once the server stops.
-pub(crate) const DRAIN_MAX: Duration = Duration::from_millis(350);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_millis(300);
+
+/// How long a shard that has drained waits for the others, which drain at the same time.
+pub(crate) const DRAIN_GATE_MAX: Duration = Duration::from_millis(100);
 
 /// How long the storage may take to write its tails and checkpoint once the connections are
 /// gone. Past it the shard ends as it is: the next start recovers from the log.

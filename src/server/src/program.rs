@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::{FutureExt, LocalBoxFuture, select};
-use tailwater_broker::config::BrokerSettings;
+use tailwater_broker::{BrokerMesh, BrokerMeshEnds, BrokerSettings};
 use tailwater_shards::{Accepted, Listener, Mesh, MeshEnds, ShardId, Shutdown, timeout};
 
 use crate::accept::accept;
@@ -22,7 +22,7 @@ use crate::error::StartError;
 use crate::gate::Gate;
 use crate::hand_out::HandOut;
 use crate::identity::Identity;
-use crate::limits::{DRAIN_MAX, MESH_CAPACITY, STORAGE_SHUTDOWN_MAX};
+use crate::limits::{DRAIN_GATE_MAX, DRAIN_MAX, MESH_CAPACITY, STORAGE_SHUTDOWN_MAX};
 use crate::server::StartInfo;
 use crate::shard::Shard;
 
@@ -49,8 +49,9 @@ pub struct Program {
     pub(crate) shards: u16,
     shutdown: Shutdown,
     drained: Gate,
+    quiet: Gate,
     mesh: HandOut<MeshEnds<Message, Answer>>,
-    pub(crate) broker_mesh: boot::BrokerMesh,
+    broker_mesh: HandOut<BrokerMeshEnds>,
     /// Set before the first connection is accepted.
     identity: OnceLock<Identity>,
     started: HandOut<SyncSender<Result<StartInfo, StartError>>>,
@@ -81,8 +82,9 @@ impl Program {
             shards,
             shutdown: Shutdown::new(),
             drained: Gate::new(shards),
+            quiet: Gate::new(shards),
             mesh: HandOut::new(tailwater_shards::mesh(shards, MESH_CAPACITY)),
-            broker_mesh: boot::broker_mesh(shards),
+            broker_mesh: HandOut::new(tailwater_broker::broker_mesh(shards)),
             identity: OnceLock::new(),
             started: HandOut::new([sender]),
         };
@@ -97,8 +99,10 @@ impl Program {
     /// The main future of a shard.
     pub async fn run(self: Arc<Self>, me: ShardId) {
         let mesh = self.mesh.take(me).expect("a shard runs once").attach();
+        let ends = self.broker_mesh.take(me).expect("a shard runs once");
         let node = Rc::new(Node {
             program: Arc::clone(&self),
+            broker_mesh: ends.attach(),
             standing: RefCell::new(None),
         });
         mesh.serve({
@@ -120,6 +124,7 @@ impl Program {
 /// One shard of a running program.
 struct Node {
     program: Arc<Program>,
+    broker_mesh: BrokerMesh,
     /// Storage and broker, and the server on top once the address is known.
     standing: RefCell<Option<Standing>>,
 }
@@ -146,7 +151,7 @@ impl Node {
     }
 
     async fn boot(&self, seed: Seed) -> Result<(), StartError> {
-        let booted = boot::start(&self.program, seed).await?;
+        let booted = boot::start(&self.program, self.broker_mesh.clone(), seed).await?;
         *self.standing.borrow_mut() = Some(Standing {
             booted,
             shard: None,
@@ -260,11 +265,18 @@ impl Node {
             shard.registry.drain(DRAIN_MAX).await;
         }
         // Another shard's connections may still wait for this shard's storage.
-        self.program.drained.pass(DRAIN_MAX).await;
+        self.program.drained.pass(DRAIN_GATE_MAX).await;
+        if let Some(standing) = &standing {
+            standing.booted.broker.shutdown().await;
+        }
+        self.program.quiet.pass(DRAIN_GATE_MAX).await;
         let Some(Standing { booted, .. }) = standing else {
             return;
         };
-        if timeout(STORAGE_SHUTDOWN_MAX, booted.stop()).await.is_err() {
+        if timeout(STORAGE_SHUTDOWN_MAX, booted.storage.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!("the storage was not done in time; the next start replays its log");
         }
     }

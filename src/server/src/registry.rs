@@ -109,3 +109,77 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tailwater_shards::sim::Simulation;
+    use tailwater_shards::spawn;
+
+    use super::*;
+
+    /// Stands for a connection that ends at an order of `ends_at`, or a stricter one.
+    fn connection(registry: &Rc<Registry>, ends_at: Order) -> Rc<Control> {
+        let registered = registry.register();
+        let control = registered.control();
+        spawn("connection", async move {
+            let control = registered.control();
+            poll_fn(|cx| {
+                control.register(cx);
+                if control.order() >= ends_at {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        })
+        .detach();
+        control
+    }
+
+    #[test]
+    fn idle_connections_are_closed_and_busy_ones_are_not() {
+        Simulation::new(1).run(async {
+            let registry = Rc::<Registry>::default();
+            let idle_max = Duration::from_secs(600);
+            let _sweeps = spawn("sweep", Rc::clone(&registry).close_idle(idle_max));
+            let _idle = connection(&registry, Order::Close);
+            let active = connection(&registry, Order::Close);
+            let parked = connection(&registry, Order::Close);
+            parked.set_busy(true);
+            sleep(Duration::from_secs(500)).await;
+            active.touch();
+            assert_eq!(registry.len(), 3);
+            sleep(Duration::from_secs(500)).await;
+            assert_eq!(registry.len(), 2);
+            sleep(Duration::from_secs(300)).await;
+            assert_eq!(registry.len(), 1, "only the parked one is left");
+        });
+    }
+
+    #[test]
+    fn draining_ends_when_the_last_connection_has_and_is_bounded() {
+        Simulation::new(2).run(async {
+            let registry = Rc::<Registry>::default();
+            let within = Duration::from_millis(300);
+            let begun = now();
+            let _obedient = connection(&registry, Order::Drain);
+            registry.drain(within).await;
+            assert_eq!(registry.len(), 0);
+            assert!(begun.elapsed() < within);
+
+            let registry = Rc::<Registry>::default();
+            let begun = now();
+            let _stubborn = connection(&registry, Order::Close);
+            registry.drain(within).await;
+            assert_eq!(registry.len(), 0);
+            let took = begun.elapsed();
+            assert!(took >= within && took < within * 2, "{took:?}");
+            // One that comes late is told at once.
+            assert_eq!(connection(&registry, Order::Drain).order(), Order::Drain);
+        });
+    }
+}

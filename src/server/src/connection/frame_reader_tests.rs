@@ -20,7 +20,11 @@ impl ByteSource for Chunks {
         self.offered_max.set(self.offered_max.get().max(into.len()));
         let mut chunks = self.chunks.borrow_mut();
         let Some(chunk) = chunks.front_mut() else {
-            return if self.ends { Poll::Ready(Ok(0)) } else { Poll::Pending };
+            return if self.ends {
+                Poll::Ready(Ok(0))
+            } else {
+                Poll::Pending
+            };
         };
         let count = chunk.len().min(into.len());
         into[..count].copy_from_slice(&chunk[..count]);
@@ -49,9 +53,18 @@ fn fixture(chunks: Vec<Vec<u8>>, ends: bool) -> Fixture {
         offered_max: Rc::clone(&offered_max),
     };
     let memory = Semaphore::new(MEMORY);
-    let frames =
-        FrameReader::new(source, memory.clone(), scratch(), FRAME_MAX, Box::new(|| {}));
-    Fixture { frames, memory, offered_max }
+    let frames = FrameReader::new(
+        source,
+        memory.clone(),
+        scratch(),
+        FRAME_MAX,
+        Box::new(|| {}),
+    );
+    Fixture {
+        frames,
+        memory,
+        offered_max,
+    }
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
@@ -65,17 +78,33 @@ fn body(length: usize) -> Vec<u8> {
 
 #[test]
 fn frames_are_the_same_wherever_the_stream_is_cut() {
-    let bodies = [body(1), body(100), body(5_000), body(9), body(70_000), body(300_000)];
+    let bodies = [
+        body(1),
+        body(100),
+        body(5_000),
+        body(9),
+        body(70_000),
+        body(300_000),
+    ];
     let stream: Vec<u8> = bodies.iter().flat_map(|body| framed(body)).collect();
     for chunk_bytes in [1, 3, 4, 5, 1_000, 4_096, 65_536, usize::MAX] {
-        let chunks = stream.chunks(chunk_bytes.min(stream.len())).map(<[u8]>::to_vec).collect();
+        let chunks = stream
+            .chunks(chunk_bytes.min(stream.len()))
+            .map(<[u8]>::to_vec)
+            .collect();
         let bodies = bodies.clone();
         Simulation::new(1).run(async move {
-            let Fixture { mut frames, memory, .. } = fixture(chunks, true);
+            let Fixture {
+                mut frames, memory, ..
+            } = fixture(chunks, true);
             for body in &bodies {
                 let frame = frames.next().await.unwrap().unwrap();
                 assert_eq!(&frame.bytes[..], body);
-                assert_eq!(MEMORY - memory.available(), body.len() as u64, "charged exactly");
+                assert_eq!(
+                    MEMORY - memory.available(),
+                    body.len() as u64,
+                    "charged exactly"
+                );
             }
             assert!(frames.next().await.unwrap().is_none());
             assert_eq!(memory.available(), MEMORY);
@@ -85,13 +114,24 @@ fn frames_are_the_same_wherever_the_stream_is_cut() {
 
 #[test]
 fn a_length_that_cannot_be_ends_the_stream() {
-    for length in [i32::MIN, -1, 0, i32::try_from(FRAME_MAX).unwrap() + 1, i32::MAX] {
+    for length in [
+        i32::MIN,
+        -1,
+        0,
+        i32::try_from(FRAME_MAX).unwrap() + 1,
+        i32::MAX,
+    ] {
         Simulation::new(1).run(async move {
             let mut stream = length.to_be_bytes().to_vec();
             stream.extend_from_slice(&body(100));
-            let Fixture { mut frames, memory, .. } = fixture(vec![stream], false);
+            let Fixture {
+                mut frames, memory, ..
+            } = fixture(vec![stream], false);
             let refused = frames.next().await.unwrap_err();
-            assert!(matches!(refused, FrameError::Length(_)), "{length}: {refused}");
+            assert!(
+                matches!(refused, FrameError::Length(_)),
+                "{length}: {refused}"
+            );
             assert_eq!(memory.available(), MEMORY);
         });
     }
@@ -102,9 +142,14 @@ fn a_stream_that_ends_inside_a_frame_is_told_from_one_that_ends_between() {
     for cut in 1..14 {
         Simulation::new(1).run(async move {
             let stream = framed(&body(10))[..cut].to_vec();
-            let Fixture { mut frames, memory, .. } = fixture(vec![stream], true);
+            let Fixture {
+                mut frames, memory, ..
+            } = fixture(vec![stream], true);
             let ended = frames.next().await.unwrap_err();
-            assert!(matches!(ended, FrameError::EndedInside { .. }), "{cut}: {ended}");
+            assert!(
+                matches!(ended, FrameError::EndedInside { .. }),
+                "{cut}: {ended}"
+            );
             assert_eq!(memory.available(), MEMORY);
         });
     }
@@ -116,13 +161,21 @@ fn an_announced_length_costs_nothing_until_its_bytes_come() {
         for arrived in [0, 10, 5_000, 100_000] {
             let length = i32::try_from(FRAME_MAX).unwrap();
             let stream = [&length.to_be_bytes()[..], &body(arrived)].concat();
-            let Fixture { mut frames, memory, offered_max } = fixture(vec![stream], false);
+            let Fixture {
+                mut frames,
+                memory,
+                offered_max,
+            } = fixture(vec![stream], false);
             let pending = futures_util::poll!(Box::pin(frames.next()).as_mut());
             assert!(pending.is_pending());
             let held = offered_max.get().max(READ_STEP_BYTES);
             let bound = READ_STEP_BYTES.max(FRAME_GROWTH_FACTOR * arrived);
             assert!(held <= bound, "{held} for {arrived}");
-            assert_eq!(memory.available(), MEMORY, "given back with the reader's future");
+            assert_eq!(
+                memory.available(),
+                MEMORY,
+                "given back with the reader's future"
+            );
         }
     });
 }
@@ -133,12 +186,17 @@ fn what_a_slow_frame_holds_is_charged_and_bounded_by_what_has_come() {
         for arrived in [0, 10, 5_000, 100_000] {
             let length = i32::try_from(FRAME_MAX).unwrap();
             let stream = [&length.to_be_bytes()[..], &body(arrived)].concat();
-            let Fixture { mut frames, memory, .. } = fixture(vec![stream], false);
+            let Fixture {
+                mut frames, memory, ..
+            } = fixture(vec![stream], false);
             let mut next = Box::pin(frames.next());
             assert!(futures_util::poll!(next.as_mut()).is_pending());
             let held = MEMORY - memory.available();
             let bound = FRAME_FIRST_STEP_BYTES.max(FRAME_GROWTH_FACTOR * arrived) as u64;
-            assert!((arrived as u64..=bound).contains(&held), "{held} for {arrived}");
+            assert!(
+                (arrived as u64..=bound).contains(&held),
+                "{held} for {arrived}"
+            );
         }
     });
 }
@@ -148,11 +206,16 @@ fn frames_that_wait_for_each_others_memory_do_not_wait_for_ever() {
     Simulation::new(1).run(async move {
         let length = 1_000_000;
         let stream = [&i32::to_be_bytes(length)[..], &body(500_000)].concat();
-        let Fixture { mut frames, memory, .. } = fixture(vec![stream], false);
+        let Fixture {
+            mut frames, memory, ..
+        } = fixture(vec![stream], false);
         // Somebody else holds nearly everything and does not let go.
         let _held = memory.acquire(MEMORY - 300_000).await;
         let refused = frames.next().await.unwrap_err();
-        assert!(matches!(refused, FrameError::OutOfMemory { .. }), "{refused}");
+        assert!(
+            matches!(refused, FrameError::OutOfMemory { .. }),
+            "{refused}"
+        );
         assert_eq!(memory.available(), 300_000);
     });
 }

@@ -15,14 +15,26 @@ fn charge() -> Charge {
 
 /// A reply that can be told from others by its first stamp.
 fn reply(number: u64) -> Reply {
-    let stages = Stages { read_ns: number, ..Stages::default() };
-    Reply { answer: None, held: None, then_close: false, stages }
+    let stages = Stages {
+        read_ns: number,
+        ..Stages::default()
+    };
+    Reply {
+        answer: None,
+        held: None,
+        then_close: false,
+        stages,
+    }
 }
 
 fn waiting(number: u64, durable: &Rc<Cell<bool>>) -> Begun {
     let durable = Rc::clone(durable);
     Begun::Waiting(Box::pin(poll_fn(move |_| {
-        if durable.get() { Poll::Ready(reply(number)) } else { Poll::Pending }
+        if durable.get() {
+            Poll::Ready(reply(number))
+        } else {
+            Poll::Pending
+        }
     })))
 }
 
@@ -73,7 +85,10 @@ fn the_number_in_flight_is_bounded() {
     }
     assert!(!in_flight.admits(true, 1));
     durable.set(true);
-    assert_eq!(ready(&mut in_flight).len(), REPLIES_PER_WRITE_MAX.min(IN_FLIGHT_COUNT_MAX));
+    assert_eq!(
+        ready(&mut in_flight).len(),
+        REPLIES_PER_WRITE_MAX.min(IN_FLIGHT_COUNT_MAX)
+    );
     in_flight.answered();
     assert!(in_flight.admits(true, 1));
 }

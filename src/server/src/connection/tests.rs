@@ -68,7 +68,11 @@ impl Service for Scripted {
             return Err(WireError::UnknownApi { api_key: 999 });
         }
         let overlaps = matches!(kind, b'P' | b'A' | b'E');
-        Ok(Decoded { request: (kind, id), overlaps, parks: kind == b'F' })
+        Ok(Decoded {
+            request: (kind, id),
+            overlaps,
+            parks: kind == b'F',
+        })
     }
 
     async fn begin(&self, (kind, id): (u8, u8), stages: Stages) -> Begun {
@@ -76,7 +80,10 @@ impl Service for Scripted {
         script.note("begin", id);
         let bytes = script.answer_bytes.get().max(1);
         let answer = Bytes::from([&[id][..], &vec![0; bytes - 1]].concat());
-        let encoded = Encoded { total_bytes: bytes, pieces: [answer].into_iter().collect() };
+        let encoded = Encoded {
+            total_bytes: bytes,
+            pieces: [answer].into_iter().collect(),
+        };
         let reply = Reply {
             answer: (!matches!(kind, b'A' | b'E')).then_some(encoded),
             held: None,
@@ -143,8 +150,14 @@ fn request(kind: u8, id: u8) -> Vec<u8> {
 }
 
 async fn send(stream: &Stream, requests: &[(u8, u8)]) {
-    let bytes: Vec<u8> = requests.iter().flat_map(|(kind, id)| request(*kind, *id)).collect();
-    stream.write_vectored_all(&[Bytes::from(bytes)]).await.unwrap();
+    let bytes: Vec<u8> = requests
+        .iter()
+        .flat_map(|(kind, id)| request(*kind, *id))
+        .collect();
+    stream
+        .write_vectored_all(&[Bytes::from(bytes)])
+        .await
+        .unwrap();
 }
 
 /// Reads one-byte answers; fewer when the connection ends.
@@ -166,7 +179,9 @@ async fn settle() {
 }
 
 fn at(log: &[String], entry: &str) -> usize {
-    log.iter().position(|line| line == entry).unwrap_or_else(|| panic!("{entry} not in {log:?}"))
+    log.iter()
+        .position(|line| line == entry)
+        .unwrap_or_else(|| panic!("{entry} not in {log:?}"))
 }
 
 #[test]
@@ -258,7 +273,13 @@ fn a_frame_with_an_impossible_length_ends_the_connection() {
         answers(&stream, 1).await
     });
     assert!(simulation.run_until_done(&client).is_empty());
-    assert!(script.ended.take().unwrap().contains("socket.request.max.bytes"));
+    assert!(
+        script
+            .ended
+            .take()
+            .unwrap()
+            .contains("socket.request.max.bytes")
+    );
 }
 
 #[test]
@@ -275,7 +296,10 @@ fn a_request_without_an_answer_sends_nothing_and_its_failure_closes() {
         answers(&stream, 1).await
     });
     assert!(simulation.run_until_done(&client).is_empty());
-    assert_eq!(script.ended.take().unwrap(), Ending::FailedUnanswered.to_string());
+    assert_eq!(
+        script.ended.take().unwrap(),
+        Ending::FailedUnanswered.to_string()
+    );
 }
 
 #[test]
@@ -290,7 +314,10 @@ fn a_parked_fetch_is_forgotten_when_its_client_goes() {
         settle().await;
         script.ended.take()
     });
-    assert_eq!(simulation.run_until_done(&client).unwrap(), Ending::ByPeer.to_string());
+    assert_eq!(
+        simulation.run_until_done(&client).unwrap(),
+        Ending::ByPeer.to_string()
+    );
     assert_eq!(script.log(), ["begin 1"]);
 }
 
@@ -298,16 +325,20 @@ fn a_parked_fetch_is_forgotten_when_its_client_goes() {
 fn draining_answers_what_is_in_flight_and_forgets_what_is_parked() {
     let mut simulation = Simulation::new(8);
     let script = Rc::<Script>::default();
-    let client = run(&mut simulation, &script, |stream, script, control| async move {
-        send(&stream, &[(b'P', 1), (b'P', 2)]).await;
-        settle().await;
-        control.tell(Order::Drain);
-        send(&stream, &[(b'P', 3)]).await;
-        settle().await;
-        script.release(2);
-        script.release(1);
-        answers(&stream, 9).await
-    });
+    let client = run(
+        &mut simulation,
+        &script,
+        |stream, script, control| async move {
+            send(&stream, &[(b'P', 1), (b'P', 2)]).await;
+            settle().await;
+            control.tell(Order::Drain);
+            send(&stream, &[(b'P', 3)]).await;
+            settle().await;
+            script.release(2);
+            script.release(1);
+            answers(&stream, 9).await
+        },
+    );
     assert_eq!(simulation.run_until_done(&client), [1, 2]);
     assert!(!script.log().contains(&"begin 3".to_owned()));
 
@@ -334,7 +365,9 @@ fn a_slow_reader_is_closed() {
         drop(stream);
         script.ended.take()
     });
-    let ended = simulation.run_until_done(&client).expect("the connection has ended");
+    let ended = simulation
+        .run_until_done(&client)
+        .expect("the connection has ended");
     assert!(ended.starts_with("the peer took less than"), "{ended}");
 }
 
@@ -379,24 +412,31 @@ fn what_is_in_flight_is_bounded_and_its_memory_comes_back() {
         assert_eq!(memory.available(), MEMORY);
         got
     });
-    assert_eq!(simulation.run_until_done(&client), (0..200).collect::<Vec<u8>>());
+    assert_eq!(
+        simulation.run_until_done(&client),
+        (0..200).collect::<Vec<u8>>()
+    );
 }
 
 #[test]
 fn idle_is_only_who_has_nothing_in_flight() {
     let mut simulation = Simulation::new(13);
     let script = Rc::<Script>::default();
-    let client = run(&mut simulation, &script, |stream, script, control| async move {
-        let idle = || control.idle_for(tailwater_shards::now());
-        send(&stream, &[(b'F', 1)]).await;
-        settle().await;
-        assert_eq!(idle(), None, "a parked fetch is not idle");
-        script.release(1);
-        assert_eq!(answers(&stream, 1).await, [1]);
-        sleep(Duration::from_secs(50)).await;
-        assert!(idle().expect("nothing is in flight") >= Duration::from_secs(49));
-        control.tell(Order::Close);
-        answers(&stream, 1).map(|got| got.is_empty()).await
-    });
+    let client = run(
+        &mut simulation,
+        &script,
+        |stream, script, control| async move {
+            let idle = || control.idle_for(tailwater_shards::now());
+            send(&stream, &[(b'F', 1)]).await;
+            settle().await;
+            assert_eq!(idle(), None, "a parked fetch is not idle");
+            script.release(1);
+            assert_eq!(answers(&stream, 1).await, [1]);
+            sleep(Duration::from_secs(50)).await;
+            assert!(idle().expect("nothing is in flight") >= Duration::from_secs(49));
+            control.tell(Order::Close);
+            answers(&stream, 1).map(|got| got.is_empty()).await
+        },
+    );
     assert!(simulation.run_until_done(&client));
 }

@@ -1,35 +1,23 @@
 //! CreatePartitions.
 
 use tailwater_broker::metadata::CreatePartitions;
-use tailwater_broker::{BrokerError, code_of, error_code};
+use tailwater_broker::{BrokerError, code_of};
 use tailwater_wire::Response;
 use tailwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use tailwater_wire::messages::create_partitions_response::CreatePartitionsTopicResult;
 use tailwater_wire::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::common::{duplicates, message, milliseconds, text, topic_name};
+use super::common::{message, milliseconds, topic_name};
 use crate::shard::Shard;
 
 pub(crate) async fn handle(shard: &Shard, request: CreatePartitionsRequest) -> Response {
-    let twice = duplicates(request.topics.iter().map(|topic| topic.name.clone()));
-    let refused = twice.iter().map(|name| {
-        CreatePartitionsTopicResult::default()
-            .with_name(name.clone())
-            .with_error_code(error_code::INVALID_REQUEST)
-            .with_error_message(Some(text("Duplicate topic name.")))
-    });
-    let mut results: Vec<_> = refused.collect();
-    let topics = request
-        .topics
-        .into_iter()
-        .filter(|topic| !twice.contains(&topic.name));
-    let topics = topics.map(translate).collect();
+    let topics = request.topics.into_iter().map(translate).collect();
     let timeout = milliseconds(request.timeout_ms);
     let outcomes = shard
         .broker
         .create_partitions(topics, request.validate_only, timeout)
         .await;
-    results.extend(outcomes.into_iter().map(|(name, result)| {
+    let results = outcomes.into_iter().map(|(name, result)| {
         CreatePartitionsTopicResult::default()
             .with_name(topic_name(&name))
             .with_error_code(code_of(&result))
@@ -38,8 +26,8 @@ pub(crate) async fn handle(shard: &Shard, request: CreatePartitionsRequest) -> R
                 Err(BrokerError::UnknownTopicOrPartition) => None,
                 _ => message(&result),
             })
-    }));
-    Response::CreatePartitions(CreatePartitionsResponse::default().with_results(results))
+    });
+    Response::CreatePartitions(CreatePartitionsResponse::default().with_results(results.collect()))
 }
 
 fn translate(topic: CreatePartitionsTopic) -> CreatePartitions {

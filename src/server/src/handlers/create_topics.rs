@@ -1,7 +1,6 @@
 //! CreateTopics.
 
 use tailwater_broker::BrokerError;
-use tailwater_broker::error_code::INVALID_REQUEST;
 use tailwater_broker::metadata::{CreateTopic, CreatedTopic};
 use tailwater_wire::Response;
 use tailwater_wire::messages::create_topics_request::CreatableTopic;
@@ -10,7 +9,7 @@ use tailwater_wire::messages::create_topics_response::{
 };
 use tailwater_wire::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::common::{duplicates, message, milliseconds, text, topic_name};
+use super::common::{message, milliseconds, text, topic_name};
 use crate::router::RequestContext;
 use crate::shard::Shard;
 
@@ -22,12 +21,7 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: CreateTopicsRequest,
 ) -> Response {
-    let twice = duplicates(request.topics.iter().map(|topic| topic.name.clone()));
-    let once = request
-        .topics
-        .into_iter()
-        .filter(|topic| !twice.contains(&topic.name));
-    let topics = once.map(translate).collect();
+    let topics = request.topics.into_iter().map(translate).collect();
     let timeout = milliseconds(request.timeout_ms);
     let outcomes = shard
         .broker
@@ -37,14 +31,7 @@ pub(crate) async fn handle(
     let topics = outcomes
         .into_iter()
         .map(|(name, result)| answer(&name, &result, described));
-    let refused = twice.into_iter().map(|name| {
-        CreatableTopicResult::default()
-            .with_name(name)
-            .with_error_code(INVALID_REQUEST)
-            .with_error_message(Some(text("Duplicate topic name.")))
-    });
-    let topics = topics.chain(refused).collect();
-    Response::CreateTopics(CreateTopicsResponse::default().with_topics(topics))
+    Response::CreateTopics(CreateTopicsResponse::default().with_topics(topics.collect()))
 }
 
 fn translate(topic: CreatableTopic) -> CreateTopic {

@@ -7,10 +7,9 @@ use tailwater_broker::{code_of, error_code};
 use tailwater_wire::Response;
 use tailwater_wire::messages::delete_topics_request::DeleteTopicState;
 use tailwater_wire::messages::delete_topics_response::DeletableTopicResult;
-use tailwater_wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
-use uuid::Uuid;
+use tailwater_wire::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
-use super::common::{duplicates, message, milliseconds, text, topic_name};
+use super::common::{message, milliseconds, text, topic_name};
 use crate::router::RequestContext;
 use crate::shard::Shard;
 
@@ -37,54 +36,29 @@ pub(crate) async fn handle(
     Response::DeleteTopics(DeleteTopicsResponse::default().with_responses(responses))
 }
 
-/// The topics to delete, and the refusals of those that are named twice or not properly.
+/// The topics to delete, and the refusals of those that are not properly named.
 fn sort_out(states: Vec<DeleteTopicState>) -> (Vec<TopicKey>, Vec<DeletableTopicResult>) {
-    let names = states
-        .iter()
-        .filter_map(|state| state.name.clone())
-        .filter(|n| !n.is_empty());
-    let ids = states
-        .iter()
-        .map(|state| state.topic_id)
-        .filter(|id| !id.is_nil());
-    let (twice_named, twice_by_id) = (duplicates(names), duplicates(ids));
     let mut keys = Vec::new();
     let mut refused = Vec::new();
     for state in states {
-        let problem = match (&state.name, state.topic_id.is_nil()) {
-            (Some(_), false) => Some("You may not specify both topic name and topic id."),
-            (None, true) => Some("Neither topic name nor id were specified."),
-            (Some(name), true) => twice_named
-                .contains(name)
-                .then_some("Duplicate topic name."),
-            (None, false) => twice_by_id
-                .contains(&state.topic_id)
-                .then_some("Duplicate topic id."),
-        };
-        match (problem, state.name) {
-            (Some(problem), name) => refuse(&mut refused, name, state.topic_id, problem),
-            (None, Some(name)) => keys.push(TopicKey::Name(Arc::from(&**name))),
-            (None, None) => keys.push(TopicKey::Id(state.topic_id)),
+        match (state.name, state.topic_id) {
+            (Some(name), id) if id.is_nil() => keys.push(TopicKey::Name(Arc::from(&**name))),
+            (None, id) if !id.is_nil() => keys.push(TopicKey::Id(id)),
+            (name, id) => {
+                let problem = match name {
+                    Some(_) => "You may not specify both topic name and topic id.",
+                    None => "Neither topic name nor id were specified.",
+                };
+                let refusal = DeletableTopicResult::default()
+                    .with_name(name)
+                    .with_topic_id(id)
+                    .with_error_code(error_code::INVALID_REQUEST)
+                    .with_error_message(Some(text(problem)));
+                refused.push(refusal);
+            }
         }
     }
     (keys, refused)
-}
-
-/// Refuses a topic, once however often it was named.
-fn refuse(
-    refused: &mut Vec<DeletableTopicResult>,
-    name: Option<TopicName>,
-    id: Uuid,
-    problem: &str,
-) {
-    let refusal = DeletableTopicResult::default()
-        .with_name(name)
-        .with_topic_id(id)
-        .with_error_code(error_code::INVALID_REQUEST)
-        .with_error_message(Some(text(problem)));
-    if !refused.contains(&refusal) {
-        refused.push(refusal);
-    }
 }
 
 fn answer(deleted: DeletedTopic) -> DeletableTopicResult {

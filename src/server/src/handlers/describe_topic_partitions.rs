@@ -109,7 +109,7 @@ impl Page<'_> {
     }
 
     fn topic(&self, topic: &Topic, first: i32, end: i32) -> DescribeTopicPartitionsResponseTopic {
-        let leader_epoch = self.shard.broker.leader_epoch(topic.id);
+        let leader_epoch = self.shard.broker.leader_epoch(topic);
         let partition = |index| {
             DescribeTopicPartitionsResponsePartition::default()
                 .with_error_code(NONE)

@@ -182,7 +182,7 @@ pub(super) fn unknown_code(name: &str) -> i16 {
 
 fn known(shard: &Shard, topic: &Topic, operations: i32) -> MetadataResponseTopic {
     let me = broker_id(&shard.identity);
-    let leader_epoch = shard.broker.leader_epoch(topic.id);
+    let leader_epoch = shard.broker.leader_epoch(topic);
     let partition = |index| {
         MetadataResponsePartition::default()
             .with_partition_index(index)

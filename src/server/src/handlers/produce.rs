@@ -21,6 +21,9 @@ use crate::router::{RequestContext, encode, reply};
 use crate::shard::Shard;
 use crate::stages::Stages;
 
+/// From this version on batches may be compressed with zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
 /// A topic as it was asked for, and its partitions, in the request's order: the shape of the
 /// answer.
 type Shape = Vec<(TopicRef, Vec<i32>)>;
@@ -33,7 +36,7 @@ pub(crate) async fn begin(
     mut stages: Stages,
 ) -> Begun {
     let acks = request.acks;
-    let (request, shape) = translate(shard, request);
+    let (request, shape) = translate(shard, context.header.version, request);
     let acknowledged = shard.broker.submit_produce(request).await;
     stages.stamp_handed_over();
     let shard = Rc::clone(shard);
@@ -49,7 +52,7 @@ pub(crate) async fn begin(
     }))
 }
 
-fn translate(shard: &Shard, request: WireRequest) -> (ProduceRequest, Shape) {
+fn translate(shard: &Shard, version: i16, request: WireRequest) -> (ProduceRequest, Shape) {
     let image = shard.broker.image();
     let count = request
         .topics
@@ -75,6 +78,7 @@ fn translate(shard: &Shard, request: WireRequest) -> (ProduceRequest, Shape) {
     (
         ProduceRequest {
             acks: request.acks,
+            zstd_allowed: version >= ZSTD_FROM,
             timeout,
             parts,
         },
@@ -165,6 +169,6 @@ fn leader_of(shard: &Shard, topic: &TopicRef) -> Option<tailwater_wire::produce:
     }?;
     Some(current_leader(
         &shard.identity,
-        shard.broker.leader_epoch(topic.id),
+        shard.broker.leader_epoch(topic),
     ))
 }

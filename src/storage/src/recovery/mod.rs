@@ -98,7 +98,8 @@ struct Checkpoints {
 
 /// Phase one of a start, on shard 0, before anything is served.
 ///
-/// `known_topics` is called once, with the metadata, and names the topics that live.
+/// `known_topics` is called once, with the metadata, and names the topics that live. When it cannot
+/// read them the start is refused with its sentence: what is of no known topic is dropped for good.
 ///
 /// # Errors
 /// Another process on the directory, a foreign, missing or damaged root, and failed I/O. Nothing
@@ -107,7 +108,7 @@ pub async fn recover(
     config: &StorageConfig,
     node_id: i32,
     shards: u16,
-    known_topics: impl FnOnce(&MetadataReplay) -> BTreeMap<Uuid, TopicEra>,
+    known_topics: impl FnOnce(&MetadataReplay) -> Result<BTreeMap<Uuid, TopicEra>, String>,
 ) -> Result<Recovered, StorageError> {
     assert!(shards > 0, "a broker has at least one shard");
     let mut report = RecoveryReport::default();
@@ -153,7 +154,7 @@ pub async fn recover(
     let (entries, metadata_next) = replay.metadata_entries()?;
     let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
     let metadata = MetadataReplay { snapshot, entries };
-    let topics = known_topics(&metadata);
+    let topics = known_topics(&metadata).map_err(StorageError::MetadataUnreadable)?;
     let logs = assemble(&mut replay, &topics, &mut report);
     let remove = unknown_directories(config, &topics).await?;
 
