@@ -68,7 +68,7 @@ pub struct BrokerSeed {
 /// only, and finds what other shards own through the mesh.
 #[derive(Clone)]
 pub struct Broker {
-    inner: Rc<Inner>,
+    pub(crate) inner: Rc<Inner>,
 }
 
 /// What the parts of the broker share.

@@ -24,6 +24,8 @@ pub mod produce;
 mod producer_ids;
 mod producer_state;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use broker::{Broker, BrokerConfig, BrokerMesh, BrokerMeshEnds, BrokerSeed, broker_mesh};
 pub use config::BrokerSettings;

@@ -137,6 +137,7 @@ fn refusal(error: &RecordError, topic: &Topic, partition: i32, rules: &Validatio
     let tells_log_start = match error {
         // Refused before Kafka looks for the partition.
         RecordError::Empty
+        | RecordError::Truncated { .. }
         | RecordError::OldMagic { .. }
         | RecordError::TrailingBytes { .. }
         | RecordError::CodecNotAllowed { .. } => false,

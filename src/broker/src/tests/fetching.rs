@@ -1,0 +1,303 @@
+use super::harness::*;
+use crate::error_code as code;
+use crate::fetch::FetchRequest;
+use std::time::Duration;
+
+fn parked(partitions: &[(&str, i32, i64)], min_bytes: i32) -> FetchRequest {
+    FetchRequest {
+        max_wait: 60 * SECOND,
+        min_bytes,
+        ..fetch_request(partitions)
+    }
+}
+
+#[test]
+fn a_parked_fetch_wakes_for_a_record_of_any_owner() {
+    let mut machine = Machine::new(1, 2);
+    machine.create("t", 4, &[]);
+    for partition in 0..4 {
+        let wanted: Vec<(&str, i32, i64)> = (0..4)
+            .map(|other| ("t", other, i64::from(other < partition)))
+            .collect();
+        let call = machine.begin_fetch(0, parked(&wanted, 1));
+        machine.sim.run_for(SECOND);
+        assert!(!call.is_done());
+        let before = machine.sim.now();
+        machine
+            .produce(1, "t", partition, -1, batch(&["x"]))
+            .unwrap();
+        let outcome = machine.finish(call);
+        assert!(
+            machine.sim.now() - before < SECOND,
+            "it did not wait for its end"
+        );
+        assert_eq!(
+            outcome.partitions.len(),
+            4,
+            "a full answer has every partition"
+        );
+        let with_records: Vec<i32> = outcome
+            .partitions
+            .iter()
+            .filter(|fetched| fetched.bytes() > 0)
+            .map(|fetched| fetched.partition)
+            .collect();
+        assert_eq!(with_records, [partition]);
+    }
+}
+
+#[test]
+fn parked_fetches_cost_nothing_while_nothing_comes() {
+    let mut machine = Machine::new(2, 2);
+    machine.create("t", 2, &[]);
+    let calls: Vec<_> = (0..100)
+        .map(|count| machine.begin_fetch(count % 2, parked(&[("t", 0, 0), ("t", 1, 0)], 1)))
+        .collect();
+    machine.sim.run_for(SECOND);
+    // Storage has its own timers: they are counted without fetches first.
+    let steps = |machine: &mut Machine| {
+        let before = machine.sim.trace_steps();
+        machine.sim.run_for(10 * SECOND);
+        machine.sim.trace_steps() - before
+    };
+    let with_fetches = steps(&mut machine);
+    machine.produce(0, "t", 0, -1, batch(&["x"])).unwrap();
+    for call in calls {
+        assert_eq!(
+            machine.finish(call).partitions[0].bytes(),
+            batch(&["x"]).len()
+        );
+    }
+    machine.sim.run_for(SECOND);
+    let without_fetches = steps(&mut machine);
+    assert!(
+        with_fetches <= without_fetches + 10,
+        "{with_fetches} steps against {without_fetches}"
+    );
+}
+
+#[test]
+fn the_wait_is_for_min_bytes_over_all_owners() {
+    let mut machine = Machine::new(3, 2);
+    machine.create("t", 2, &[]);
+    let size = i32::try_from(batch(&["x"]).len()).unwrap();
+    let call = machine.begin_fetch(0, parked(&[("t", 0, 0), ("t", 1, 0)], 3 * size));
+    machine.produce(0, "t", 0, -1, batch(&["x"])).unwrap();
+    machine.produce(0, "t", 1, -1, batch(&["x"])).unwrap();
+    machine.sim.run_for(SECOND);
+    assert!(!call.is_done());
+    machine.produce(0, "t", 1, -1, batch(&["x"])).unwrap();
+    let outcome = machine.finish(call);
+    assert_eq!(
+        outcome
+            .partitions
+            .iter()
+            .map(|fetched| fetched.bytes())
+            .sum::<usize>(),
+        3 * batch(&["x"]).len()
+    );
+}
+
+#[test]
+fn a_fetch_ends_with_what_there_is_when_its_wait_is_over() {
+    let mut machine = Machine::new(4, 2);
+    machine.create("t", 2, &[]);
+    machine.produce(0, "t", 1, -1, batch(&["x"])).unwrap();
+    let begun = machine.sim.now();
+    let request = FetchRequest {
+        max_wait: 5 * SECOND,
+        ..parked(&[("t", 0, 0), ("t", 1, 0)], 1 << 20)
+    };
+    let outcome = machine.fetch(0, request);
+    let waited = machine.sim.now() - begun;
+    assert!((5 * SECOND..6 * SECOND).contains(&waited), "{waited:?}");
+    assert_eq!(values_of(&outcome.partitions[1].records), ["x"]);
+}
+
+#[test]
+fn a_deletion_ends_a_parked_fetch() {
+    let mut machine = Machine::new(5, 2);
+    machine.create("t", 2, &[]);
+    let call = machine.begin_fetch(0, parked(&[("t", 0, 0), ("t", 1, 0)], 1));
+    machine.sim.run_for(SECOND);
+    machine.delete("t").unwrap();
+    let outcome = machine.finish(call);
+    for fetched in outcome.partitions {
+        assert_eq!(
+            fetched.error.unwrap().code(),
+            code::UNKNOWN_TOPIC_OR_PARTITION
+        );
+    }
+}
+
+#[test]
+fn a_stop_of_the_broker_ends_a_parked_fetch() {
+    let mut machine = Machine::new(6, 2);
+    machine.create("t", 1, &[]);
+    let call = machine.begin_fetch(0, parked(&[("t", 0, 0)], 1));
+    machine.sim.run_for(SECOND);
+    let before = machine.sim.now();
+    machine.restart_cleanly(2);
+    assert!(call.is_done());
+    assert!(machine.sim.now() - before < 30 * SECOND);
+}
+
+#[test]
+fn the_first_batch_comes_whatever_the_limits_say_and_no_second() {
+    let mut machine = Machine::new(7, 2);
+    machine.create("t", 4, &[]);
+    for partition in 0..4 {
+        for _ in 0..3 {
+            machine
+                .produce(0, "t", partition, -1, batch(&["x"]))
+                .unwrap();
+        }
+    }
+    let wanted: Vec<_> = (0..4).map(|partition| ("t", partition, 0)).collect();
+    let request = FetchRequest {
+        max_bytes: 1,
+        ..fetch_request(&wanted)
+    };
+    let outcome = machine.fetch(0, request);
+    assert_eq!(
+        outcome
+            .partitions
+            .iter()
+            .map(|fetched| fetched.bytes())
+            .sum::<usize>(),
+        batch(&["x"]).len()
+    );
+    let mut request = fetch_request(&wanted);
+    for wanted in &mut request.partitions {
+        wanted.max_bytes = i32::try_from(2 * batch(&["x"]).len()).unwrap();
+    }
+    let outcome = machine.fetch(0, request);
+    assert!(
+        outcome
+            .partitions
+            .iter()
+            .all(|fetched| fetched.bytes() == 2 * batch(&["x"]).len())
+    );
+}
+
+#[test]
+fn offsets_and_epochs_out_of_range_are_told_as_kafka_does() {
+    let mut machine = Machine::new(8, 2);
+    machine.create("t", 1, &[]);
+    machine.produce(0, "t", 0, -1, batch(&["x"])).unwrap();
+    machine.restart_after_kill(2);
+    machine.produce(0, "t", 0, -1, batch(&["y"])).unwrap();
+    let ask = |machine: &mut Machine, offset: i64, epoch: i32, last_epoch: i32| {
+        let mut request = fetch_request(&[("t", 0, offset)]);
+        request.partitions[0].current_leader_epoch = epoch;
+        request.partitions[0].last_fetched_epoch = last_epoch;
+        machine.fetch(0, request).partitions.remove(0)
+    };
+    let code_of =
+        |fetched: crate::fetch::FetchedPartition| fetched.error.map_or(0, |error| error.code());
+    assert_eq!(
+        code_of(ask(&mut machine, 3, -1, -1)),
+        code::OFFSET_OUT_OF_RANGE
+    );
+    assert_eq!(
+        code_of(ask(&mut machine, -1, -1, -1)),
+        code::OFFSET_OUT_OF_RANGE
+    );
+    assert_eq!(code_of(ask(&mut machine, 2, -1, -1)), 0);
+    assert_eq!(
+        code_of(ask(&mut machine, 0, 0, -1)),
+        code::FENCED_LEADER_EPOCH
+    );
+    assert_eq!(
+        code_of(ask(&mut machine, 0, 2, -1)),
+        code::UNKNOWN_LEADER_EPOCH
+    );
+    assert_eq!(code_of(ask(&mut machine, 0, 1, -1)), 0);
+    assert_eq!(ask(&mut machine, 2, 1, 0).diverging_epoch, Some((0, 1)));
+    assert_eq!(ask(&mut machine, 2, 1, 1).diverging_epoch, None);
+    let unknown = machine.fetch(0, fetch_request(&[("nope", 0, 0), ("t", 9, 0)]));
+    for fetched in unknown.partitions {
+        assert_eq!(code_of(fetched), code::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+}
+
+#[test]
+fn deleted_records_are_gone_for_readers_and_the_lowest_offset_is_durable() {
+    let mut machine = Machine::new(9, 2);
+    machine.create("t", 2, &[]);
+    for partition in 0..2 {
+        machine
+            .produce(0, "t", partition, -1, batch(&["a", "b", "c"]))
+            .unwrap();
+        machine
+            .produce(0, "t", partition, -1, batch(&["d"]))
+            .unwrap();
+    }
+    let delete = |machine: &mut Machine, partition: i32, offset: i64| {
+        machine.on(0, move |broker| async move {
+            let topic = broker.image().resolve_name("t");
+            let part = crate::offsets::DeleteRecords {
+                topic,
+                partition,
+                offset,
+            };
+            broker.delete_records(vec![part], SECOND).await.remove(0)
+        })
+    };
+    for partition in 0..2 {
+        assert_eq!(delete(&mut machine, partition, 3), Ok(3));
+        assert_eq!(
+            delete(&mut machine, partition, 2),
+            Ok(3),
+            "it never goes back"
+        );
+        assert_eq!(
+            delete(&mut machine, partition, 5).unwrap_err().code(),
+            code::OFFSET_OUT_OF_RANGE
+        );
+        assert_eq!(
+            delete(&mut machine, partition, -2).unwrap_err().code(),
+            code::OFFSET_OUT_OF_RANGE
+        );
+    }
+    assert_eq!(delete(&mut machine, 1, -1), Ok(4));
+    machine.restart_after_power_cut(2);
+    assert_eq!(machine.list_offset("t", 0, -2).unwrap().offset, 3);
+    assert_eq!(machine.list_offset("t", 1, -2).unwrap().offset, 4);
+    assert_eq!(machine.values("t", 0, 3), ["d"]);
+    let below = machine
+        .fetch(0, fetch_request(&[("t", 0, 2)]))
+        .partitions
+        .remove(0);
+    assert_eq!(below.error.unwrap().code(), code::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn offsets_are_listed_as_kafka_lists_them() {
+    let mut machine = Machine::new(10, 2);
+    machine.create("t", 1, &[]);
+    let found = |machine: &mut Machine, timestamp| {
+        let found = machine.list_offset("t", 0, timestamp).unwrap();
+        (found.offset, found.timestamp)
+    };
+    assert_eq!(
+        [
+            found(&mut machine, -1),
+            found(&mut machine, -2),
+            found(&mut machine, -3)
+        ],
+        [(0, -1), (0, -1), (-1, -1)]
+    );
+    machine.produce(0, "t", 0, -1, batch(&["a", "b"])).unwrap();
+    machine.sim.run_for(Duration::from_millis(1));
+    assert_eq!(found(&mut machine, -1), (2, -1));
+    assert_eq!(found(&mut machine, -2), (0, -1));
+    assert_eq!(found(&mut machine, -3), (0, 1000));
+    assert_eq!(found(&mut machine, -4), (0, -1));
+    assert_eq!(found(&mut machine, -5), (-1, -1));
+    assert_eq!(found(&mut machine, -6), (-1, -1));
+    assert_eq!(found(&mut machine, 999), (0, 1000));
+    assert_eq!(found(&mut machine, 1001), (-1, -1));
+    let error = machine.list_offset("t", 0, -7).unwrap_err();
+    assert_eq!(error.code(), code::UNSUPPORTED_VERSION);
+}

@@ -1,0 +1,8 @@
+//! Brokers on simulated machines: one property a test, over two shards or more.
+
+mod fetching;
+mod harness;
+mod metadata;
+mod producing;
+mod recovery;
+mod sessions;
