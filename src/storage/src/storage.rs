@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     /// Logs with enough outstanding to be written.
     pub(crate) behind: RefCell<BTreeSet<TopicPartition>>,
     /// Logs whose log start has moved: segments below it may go when that is durable.
-    pub(crate) trim_wanted: RefCell<BTreeSet<TopicPartition>>,
+    pub(crate) trim_wanted: RefCell<BTreeMap<TopicPartition, Ticket>>,
     /// Logs changed since the last checkpoint, each once.
     pub(crate) changed: RefCell<Vec<TopicPartition>>,
     /// Logs dropped since the last checkpoint.
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) retired_below: Cell<Generation>,
     /// WAL or checkpoint files of past generations are still needed.
     pub(crate) has_past: Cell<bool>,
+    /// Every shard is independent of the past: its files may go.
+    pub(crate) past_removable: Cell<bool>,
     pub(crate) handoff: Arc<Handoff>,
     /// Held while a checkpoint is taken: one at a time.
     pub(crate) checkpointing: Semaphore,
@@ -111,6 +113,7 @@ impl Storage {
             seals: RefCell::new(seed.seals),
             retired_below: Cell::new(Generation(0)),
             has_past: Cell::new(seed.has_past),
+            past_removable: Cell::new(false),
             handoff: seed.handoff,
             checkpointing: Semaphore::new(1),
             writing: Semaphore::new(1),
@@ -126,7 +129,7 @@ impl Storage {
             let log = Log::new(tp, Rc::downgrade(&shared), found(log, &old));
             log.mark_changed();
             if log.log_start() > 0 {
-                shared.trim_wanted.borrow_mut().insert(tp);
+                shared.trim_wanted.borrow_mut().insert(tp, Ticket(0));
             }
             shared.logs.borrow_mut().insert(tp, log);
         }
@@ -254,11 +257,11 @@ impl Storage {
         self.shared.full.get()
     }
 
-    /// Writes what is behind, takes a checkpoint and frees what WAL files it can, now.
+    /// Takes a checkpoint now. `false`: appends wait for a WAL file to be freed, which comes first.
     ///
     /// # Errors
     /// Failed I/O, or the shard going down.
-    pub async fn checkpoint_now(&self) -> Result<(), StorageError> {
+    pub async fn checkpoint_now(&self) -> Result<bool, StorageError> {
         crate::write_behind::checkpoint(&self.shared, None, false).await
     }
 
@@ -308,6 +311,16 @@ impl Storage {
         for log in self.shared.logs.borrow().values() {
             log.check_invariants();
         }
+    }
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage")
+            .field("wal", &self.shared.wal)
+            .field("has_past", &self.shared.has_past.get())
+            .field("behind", &self.shared.behind.borrow().len())
+            .finish()
     }
 }
 

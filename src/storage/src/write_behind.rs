@@ -9,6 +9,7 @@ use tailwater_shards::{dir, fatal, yield_now};
 
 use crate::checkpoint::format::Group;
 use crate::checkpoint::reader;
+use crate::config::BLOCK;
 use crate::error::StorageError;
 use crate::ids::Generation;
 use crate::log::{Log, PartitionRecord, Run};
@@ -23,6 +24,8 @@ const FREE_FROM_PERCENT: u64 = 50;
 const HURRY_FROM_PERCENT: u64 = 75;
 /// The most that carried runs are joined to.
 const CARRY_BYTES_MAX: u64 = 64 << 10;
+/// How much is handed to the WAL for carrying before it is waited for.
+const CARRY_ROUND_BYTES: u64 = 4 << 20;
 
 /// Runs until the shard stops.
 pub(crate) async fn run(shared: Rc<Shared>) {
@@ -40,6 +43,9 @@ async fn work(shared: &Rc<Shared>) -> Result<(), StorageError> {
         trim(shared).await?;
         if shared.has_past.get() {
             Box::pin(retire_past(shared)).await?;
+        }
+        if shared.past_removable.get() {
+            Box::pin(remove_past(shared)).await?;
         }
         write_large(shared).await?;
         let mut freed = false;
@@ -77,7 +83,9 @@ async fn write_log(shared: &Rc<Shared>, log: &Log) -> Result<u64, StorageError> 
 
 /// Writes the logs with much outstanding.
 async fn write_large(shared: &Rc<Shared>) -> Result<(), StorageError> {
-    while let Some(tp) = shared.behind.borrow_mut().pop_first() {
+    loop {
+        let next = shared.behind.borrow_mut().pop_first();
+        let Some(tp) = next else { break };
         let log = shared.logs.borrow().get(&tp).cloned();
         if let Some(log) = log {
             write_log(shared, &log).await?;
@@ -89,14 +97,19 @@ async fn write_large(shared: &Rc<Shared>) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Removes the segments below log starts that are durable.
+/// Removes the segments below log starts, as far as these are durable. The others come up again
+/// when something becomes so.
 async fn trim(shared: &Rc<Shared>) -> Result<(), StorageError> {
-    let wanted = std::mem::take(&mut *shared.trim_wanted.borrow_mut());
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    shared.wal.drain().await?;
-    for tp in wanted {
+    let ready: Vec<_> = {
+        let mut wanted = shared.trim_wanted.borrow_mut();
+        let ready = wanted
+            .iter()
+            .filter(|(_, ticket)| shared.wal.is_durable(**ticket));
+        let ready: Vec<_> = ready.map(|(tp, _)| *tp).collect();
+        wanted.retain(|_, ticket| !shared.wal.is_durable(*ticket));
+        ready
+    };
+    for tp in ready {
         let log = shared.logs.borrow().get(&tp).cloned();
         let Some(log) = log else { continue };
         let _one = shared.writing.acquire(1).await;
@@ -124,11 +137,10 @@ async fn free(shared: &Rc<Shared>, oldest: &Rc<WalFile>) -> Result<bool, Storage
             .filter_map(|tp| all.get(tp).cloned())
             .collect()
     };
-    Box::pin(clear(shared, &logs, |file| {
-        std::ptr::eq(file, Rc::as_ptr(oldest))
-    }))
-    .await?;
-    if needs(&logs, |file| std::ptr::eq(file, Rc::as_ptr(oldest))) {
+    let is_oldest = |file: &WalFile| std::ptr::eq(file, Rc::as_ptr(oldest));
+    let how = Clearing::of(shared, logs.len());
+    Box::pin(clear(shared, &logs, how, is_oldest)).await?;
+    if needs(&logs, is_oldest) {
         return Ok(false);
     }
     let replay_lsn = shared.wal.replay_lsn_without_oldest();
@@ -144,32 +156,80 @@ fn covers_metadata(shared: &Shared, end: u64) -> bool {
 }
 
 fn needs(logs: &[Log], is_old: impl Fn(&WalFile) -> bool) -> bool {
-    logs.iter().any(|log| {
-        !log.is_dropped() && log.health().is_ok() && !log.runs_only_in(&is_old, 1).is_empty()
-    })
+    logs.iter()
+        .any(|log| !log.is_dropped() && log.health().is_ok() && log.has_runs_in(&is_old))
 }
 
-/// Writes or carries what only these files have.
+/// How a log gives up its place in a WAL file.
+#[derive(Clone, Copy)]
+struct Clearing {
+    /// Logs with this much outstanding are written to their segments.
+    write_from_bytes: u64,
+    /// Even a block that is not full is written, and the segment closed for it.
+    close: bool,
+    /// No more than this is carried in all.
+    carry_bytes_max: u64,
+}
+
+impl Clearing {
+    /// Usually small tails are carried. While appends wait, carrying must take less room than it
+    /// frees, or the ring would never recover: then only parts of blocks are carried, and if even
+    /// these are too many, none.
+    fn of(shared: &Shared, logs: usize) -> Self {
+        let file_bytes = shared.wal.file_bytes();
+        if !shared.wal.is_starved() {
+            return Self {
+                write_from_bytes: shared.config.carry_below_bytes,
+                close: false,
+                carry_bytes_max: u64::MAX,
+            };
+        }
+        Self {
+            write_from_bytes: BLOCK,
+            close: logs as u64 * BLOCK > file_bytes / 2,
+            carry_bytes_max: u64::MAX,
+        }
+    }
+}
+
+/// Writes or carries what only these files have, as far as the bound on carrying lets it.
 async fn clear(
     shared: &Rc<Shared>,
     logs: &[Log],
+    how: Clearing,
     is_old: impl Fn(&WalFile) -> bool,
 ) -> Result<(), StorageError> {
-    let group = Rc::new(CarryGroup::default());
+    let mut group = Rc::new(CarryGroup::default());
+    let mut carried = 0;
+    let mut round = 0;
     for log in logs {
         if shared.stopping.get() {
             return Err(StorageError::ShuttingDown);
         }
-        if log.is_dropped() || log.health().is_err() {
+        if log.is_dropped() || log.health().is_err() || !log.has_runs_in(&is_old) {
             continue;
         }
-        if log.outstanding() >= shared.config.carry_below_bytes || log.has_closed_outstanding() {
+        if how.close {
+            log.close_active();
+        }
+        if log.outstanding() >= how.write_from_bytes || log.has_closed_outstanding() {
             write_log(shared, log).await?;
         }
         for runs in log.runs_only_in(&is_old, CARRY_BYTES_MAX) {
+            let bytes: u64 = runs.iter().map(|run| u64::from(run.len)).sum();
+            carried += bytes;
+            round += bytes;
             if let Some(item) = tolerate(carry_item(log, &runs, &group).await)? {
                 shared.wal.push_carry(item);
             }
+        }
+        if round >= CARRY_ROUND_BYTES {
+            // What waits to be carried is memory.
+            std::mem::take(&mut group).finished().await;
+            round = 0;
+        }
+        if carried >= how.carry_bytes_max {
+            break;
         }
     }
     group.finished().await;
@@ -210,12 +270,13 @@ async fn carry_item(
 }
 
 /// Takes a checkpoint of what has changed. With `replay_lsn`, the WAL below it is free when this
-/// returns; otherwise replay begins where it did.
+/// returns: it has to be then, for what this may take of the ring. Otherwise replay begins where
+/// it did, and `false` says that no checkpoint was taken because appends wait for a free file.
 pub(crate) async fn checkpoint(
     shared: &Rc<Shared>,
     replay_lsn: Option<u64>,
     retire: bool,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let _one = shared.checkpointing.acquire(1).await;
     let taken = shared.checkpoints.borrow_mut().take();
     // It is gone only when shutdown has cancelled a checkpoint half way: the WAL has it all.
@@ -232,7 +293,10 @@ async fn write_checkpoint(
     writer: &mut crate::checkpoint::writer::CheckpointWriter,
     replay_lsn: Option<u64>,
     retire: bool,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
+    if replay_lsn.is_none() && !shared.wal.durable_unless_starved().await? {
+        return Ok(false);
+    }
     let full = writer.needs_full();
     let changed = std::mem::take(&mut *shared.changed.borrow_mut());
     let dropped = std::mem::take(&mut *shared.dropped.borrow_mut());
@@ -257,7 +321,19 @@ async fn write_checkpoint(
     }
     let metadata_upto = take_metadata(shared, &mut group, full);
     // What the records and the snapshots speak of has to be durable before they count.
-    shared.wal.drain().await?;
+    let durable = match replay_lsn {
+        Some(_) => shared.wal.drain().await.map(|()| true)?,
+        None => shared.wal.durable_unless_starved().await?,
+    };
+    if !durable {
+        let logs = shared.logs.borrow();
+        changed
+            .iter()
+            .filter_map(|tp| logs.get(tp))
+            .for_each(Log::mark_changed);
+        shared.dropped.borrow_mut().extend(dropped);
+        return Ok(false);
+    }
     group.replay_lsn = replay_lsn.unwrap_or_else(|| shared.wal.replay_lsn());
     group.durable_lsn = shared.wal.durable_lsn();
     group.retired_below = if retire {
@@ -273,7 +349,7 @@ async fn write_checkpoint(
     if let Some(upto) = metadata_upto {
         shared.metadata.borrow_mut().covered = Some(upto);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Puts a metadata snapshot into the group if there is something new to say.
@@ -299,20 +375,30 @@ async fn retire_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
     let current = shared.generation;
     let is_old = |file: &WalFile| file.name.generation < current;
     let logs: Vec<Log> = shared.logs.borrow().values().cloned().collect();
-    Box::pin(clear(shared, &logs, is_old)).await?;
-    if needs(&logs, is_old) {
+    if shared.wal.is_starved() || shared.wal.used_percent() >= FREE_FROM_PERCENT {
+        // Carrying takes room: some is made first.
         return Ok(());
     }
-    Box::pin(checkpoint(shared, None, false)).await?;
+    let how = Clearing {
+        carry_bytes_max: shared.wal.file_bytes() / 2,
+        ..Clearing::of(shared, logs.len())
+    };
+    Box::pin(clear(shared, &logs, how, is_old)).await?;
+    if needs(&logs, is_old) {
+        shared.wal.behind.notify_one();
+        return Ok(());
+    }
+    if !Box::pin(checkpoint(shared, None, false)).await? {
+        return Ok(());
+    }
     shared.has_past.set(false);
     shared.handoff.retired();
     if shared.wal.shard == 0 {
         let shared = Rc::clone(shared);
         tailwater_shards::spawn("retire-past", async move {
             shared.handoff.all_retired.triggered().await;
-            if let Err(error) = remove_past(&shared).await {
-                tracing::warn!(%error, "files of past generations stay until the next start");
-            }
+            shared.past_removable.set(true);
+            shared.wal.behind.notify_one();
         })
         .detach();
     }
@@ -322,7 +408,10 @@ async fn retire_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
 /// First a durable checkpoint says that nothing below this generation is needed; then the files
 /// go, in any order.
 async fn remove_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
-    Box::pin(checkpoint(shared, None, true)).await?;
+    if !Box::pin(checkpoint(shared, None, true)).await? {
+        return Ok(());
+    }
+    shared.past_removable.set(false);
     shared.seals.borrow_mut().clear();
     let wal_dir = shared.config.wal_path();
     let entries = dir::list(&wal_dir)

@@ -97,6 +97,12 @@ impl Log {
             .cloned()
     }
 
+    /// Whether some run that no segment holds lies in such a file.
+    pub(crate) fn has_runs_in(&self, is_old: impl Fn(&WalFile) -> bool) -> bool {
+        let state = self.inner.state.borrow();
+        state.tail.outstanding().any(|run| is_old(&run.place.file))
+    }
+
     /// Durable runs that only this WAL file has, in groups that follow each other in one segment
     /// and are together no longer than `bytes_max`, or one run.
     pub(crate) fn runs_only_in(

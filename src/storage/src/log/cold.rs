@@ -266,10 +266,12 @@ impl Log {
         .await
         .ok()?;
         let size = usize::try_from(file.size().await.ok()?).ok()?;
-        let bytes = file
-            .read(IoClass::ColdRead, 0, crate::fields::blocks(size))
-            .await
-            .ok();
+        let len = crate::fields::blocks(size);
+        let bytes = if len == 0 {
+            None
+        } else {
+            file.read(IoClass::ColdRead, 0, len).await.ok()
+        };
         file.close().await;
         MemIndex::decode(&bytes?, window.base, segment_len)
     }

@@ -440,7 +440,10 @@ impl Log {
         self.inner.log_start.set(offset);
         self.inner.state.borrow_mut().epochs.trim_start(offset);
         self.mark_changed();
-        shared.trim_wanted.borrow_mut().insert(self.inner.tp);
+        shared
+            .trim_wanted
+            .borrow_mut()
+            .insert(self.inner.tp, ticket);
         shared.wal.behind.notify_one();
         self.observe();
         Ok(ticket)

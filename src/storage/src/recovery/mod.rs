@@ -234,9 +234,7 @@ async fn new_root(config: &StorageConfig, node_id: i32) -> Result<Root, StorageE
     let cluster_id = Uuid::from_bytes(tailwater_shards::random_uuid());
     let mut wal_dir_id = Uuid::nil();
     if let Some(wal_dir) = &config.wal_dir {
-        dir::create_all(wal_dir)
-            .await
-            .map_err(StorageError::io("cannot create", wal_dir))?;
+        open::create_durably(wal_dir).await?;
         let entries = dir::list(wal_dir)
             .await
             .map_err(StorageError::io("cannot list", wal_dir))?;
@@ -333,6 +331,17 @@ async fn scan_all(
         known.seal = checkpoints.seals.get(&key).copied();
         replay.file_base = past.files.len();
         let scanned = wal.scan(known, replay).await;
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "scan {key:?} {known:?} -> {scanned:?} files {:?} meta {:?} snap {:?}",
+                wal.files
+                    .iter()
+                    .map(|f| (f.name.seq, f.start_lsn))
+                    .collect::<Vec<_>>(),
+                replay.metadata.keys().collect::<Vec<_>>(),
+                replay.metadata_snapshot.as_ref().map(|s| s.0)
+            );
+        }
         report.commits += scanned.commits;
         report.torn_tails += usize::from(scanned.torn);
         past.seals.push(Seal {
@@ -425,14 +434,7 @@ async fn unknown_directories(
 
 async fn make_directories(config: &StorageConfig) -> Result<(), StorageError> {
     for path in [config.wal_path(), directory(&config.data_dir)] {
-        dir::create_all(&path)
-            .await
-            .map_err(StorageError::io("cannot create", &path))?;
-        if let Some(parent) = path.parent() {
-            dir::sync(parent)
-                .await
-                .map_err(StorageError::io("cannot sync", parent))?;
-        }
+        open::create_durably(&path).await?;
     }
     Ok(())
 }

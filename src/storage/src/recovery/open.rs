@@ -28,9 +28,7 @@ pub(super) struct Held {
 /// Takes the lock file's lock, for as long as the process lives.
 pub(super) async fn lock_directory(config: &StorageConfig) -> Result<File, StorageError> {
     let data_dir = &config.data_dir;
-    dir::create_all(data_dir)
-        .await
-        .map_err(StorageError::io("cannot create", data_dir))?;
+    create_durably(data_dir).await?;
     let path = data_dir.join(LOCK_NAME);
     let file = match File::open(
         &path,
@@ -66,6 +64,41 @@ pub(super) async fn lock_directory(config: &StorageConfig) -> Result<File, Stora
         written.map_err(StorageError::io("cannot write", &path))?;
     }
     Ok(file)
+}
+
+/// Makes a directory and those above it that are missing, with their names durable.
+pub(super) async fn create_durably(path: &Path) -> Result<(), StorageError> {
+    let mut missing = Vec::new();
+    for ancestor in path
+        .ancestors()
+        .filter(|ancestor| !ancestor.as_os_str().is_empty())
+    {
+        let exists = dir::exists(ancestor).await;
+        if exists.map_err(StorageError::io("cannot look for", ancestor))? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    dir::create_all(path)
+        .await
+        .map_err(StorageError::io("cannot create", path))?;
+    // A start that was interrupted may have made the directory and not its name durable, so the
+    // directory above the given one is always synced.
+    for made in missing.into_iter().chain([path]) {
+        let parent = made.parent().map(|p| {
+            if p.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                p
+            }
+        });
+        if let Some(parent) = parent {
+            dir::sync(parent)
+                .await
+                .map_err(StorageError::io("cannot sync", parent))?;
+        }
+    }
+    Ok(())
 }
 
 /// A killed process keeps its locks until its last writes have landed, so a while is waited.

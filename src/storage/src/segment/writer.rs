@@ -130,27 +130,27 @@ async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, Storage
         create_new: false,
         write: true,
     };
-    match File::open(path, existing).await {
-        Ok(file) => return Ok(file),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh => {}
-        Err(error) => return Err(StorageError::io("cannot open", path)(error)),
-    }
     let parent = path
         .parent()
         .expect("a segment lies in its partition's directory");
-    dir::create_all(parent)
-        .await
-        .map_err(StorageError::io("cannot create", parent))?;
-    let file = File::open(
-        path,
-        OpenOptions {
-            create_new: true,
-            write: true,
-        },
-    )
-    .await
-    .map_err(StorageError::io("cannot create", path))?;
-    sync_upwards(parent, &shared.config.data_dir).await?;
+    let file = match File::open(path, existing).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh => {
+            dir::create_all(parent)
+                .await
+                .map_err(StorageError::io("cannot create", parent))?;
+            let new = OpenOptions {
+                create_new: true,
+                write: true,
+            };
+            File::open(path, new).await
+        }
+        other => other,
+    };
+    let file = file.map_err(StorageError::io("cannot open", path))?;
+    if fresh {
+        // Also when the file is there: who made it may have been killed before this.
+        sync_upwards(parent, &shared.config.data_dir).await?;
+    }
     Ok(file)
 }
 

@@ -124,6 +124,7 @@ impl Wal {
         let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, keep) else {
             self.gather.borrow_mut().put_back(list);
             self.starved.set(true);
+            self.starving.notify_all();
             self.keep.notify_one();
             self.behind.notify_one();
             return None;

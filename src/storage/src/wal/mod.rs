@@ -94,6 +94,8 @@ pub(crate) struct Wal {
     pub(crate) behind: Notify,
     /// For shutdown: the flusher has ended.
     ended: Notify,
+    /// For those who must not wait for a file to be freed.
+    starving: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,6 +165,7 @@ impl Wal {
             cached: Notify::new(),
             behind: Notify::new(),
             ended: Notify::new(),
+            starving: Notify::new(),
         });
         wal.spawn_tasks();
         Ok(wal)
@@ -211,6 +214,10 @@ impl Wal {
     /// The ticket of everything appended so far.
     pub(crate) fn last_ticket(&self) -> Ticket {
         Ticket(self.gather.borrow().last_seq())
+    }
+
+    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
+        self.progress.borrow().durable_ticket >= ticket.0
     }
 
     /// Everything that begins below is durable.
@@ -317,6 +324,23 @@ impl Wal {
         self.durable(ticket).await
     }
 
+    /// Waits until everything appended so far is durable; `false` if appends wait for a file to
+    /// be freed before that: then only whoever frees one can go on.
+    pub(crate) async fn durable_unless_starved(&self) -> Result<bool, StorageError> {
+        let mut durable = std::pin::pin!(self.durable(self.last_ticket()));
+        loop {
+            let starving = self.starving.notified();
+            if self.starved.get() {
+                return Ok(false);
+            }
+            let starving = std::pin::pin!(starving);
+            match futures_util::future::select(durable.as_mut(), starving).await {
+                futures_util::future::Either::Left((result, _)) => return result.map(|()| true),
+                futures_util::future::Either::Right(_) => {}
+            }
+        }
+    }
+
     /// Whether appends wait for a file to be freed.
     pub(crate) fn is_starved(&self) -> bool {
         self.starved.get()
@@ -371,6 +395,21 @@ impl Wal {
         self.progress.borrow().check_invariants();
         self.ring.borrow().check_invariants();
         assert!(self.in_flight.get() <= self.commits_in_flight_max);
+    }
+}
+
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal")
+            .field("ring", &self.ring.borrow())
+            .field("gathered_bytes", &self.gather.borrow().bytes())
+            .field("last_ticket", &self.last_ticket())
+            .field("progress", &self.progress.borrow())
+            .field("in_flight", &self.in_flight.get())
+            .field("drain_upto", &self.drain_upto.get())
+            .field("starved", &self.starved.get())
+            .field("cached_due", &self.cached_due.get())
+            .finish()
     }
 }
 

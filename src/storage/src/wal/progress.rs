@@ -110,6 +110,20 @@ pub(crate) struct Progress {
     pub(crate) durable_waiters: Waiters,
 }
 
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let flight = |f: &Flight| (f.id, f.completes, f.written, f.covered, f.durable);
+        let flights: Vec<_> = self.flights.iter().map(flight).collect();
+        f.debug_struct("Progress")
+            .field("flights", &flights)
+            .field("written", &self.written_ticket)
+            .field("durable", &self.durable_ticket)
+            .field("durable_lsn", &self.durable_lsn)
+            .field("sync_wanted", &self.sync_wanted)
+            .finish()
+    }
+}
+
 impl Progress {
     /// Nothing is on its way, and everything below the LSN is durable.
     pub(crate) fn from_lsn(durable_lsn: u64) -> Self {

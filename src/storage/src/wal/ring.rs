@@ -62,6 +62,19 @@ pub(crate) enum Prepare {
     Nothing,
 }
 
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("in_use", &self.in_use)
+            .field("ready", &self.ready)
+            .field("freed", &self.freed)
+            .field("position", &self.position)
+            .field("bytes", &(self.bytes, self.bytes_max, self.file_bytes))
+            .field("preparing", &self.preparing)
+            .finish()
+    }
+}
+
 impl Ring {
     pub(crate) fn new(config: &StorageConfig, first: Rc<WalFile>) -> Self {
         let rest = config.wal_bytes.saturating_sub(first.bytes);

@@ -1,0 +1,14 @@
+//! Storage under the simulator: one property a file, one harness for all.
+//!
+//! A model outside the simulated machine remembers what was appended and what was acknowledged.
+//! After each start it is compared with what the logs hold.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+mod crashes;
+mod harness;
