@@ -84,15 +84,28 @@ def normal(value, names):
     return value
 
 
+KEYS = ("name", "topic", "topic_name", "partition_index", "index", "partition", "resource_name", "node_id", "broker_id")
+
+
+def labels(values):
+    """What to call a list's elements: by what names them, else by their place."""
+    if all(isinstance(v, dict) for v in values):
+        for key in KEYS:
+            found = [v.get(key) for v in values]
+            if all(f is not None for f in found) and len(set(found)) == len(found):
+                return [str(f) for f in found]
+    return [str(i) for i in range(len(values))]
+
+
 def flat(value, path=""):
-    """Every leaf with its path; lists of the same length are compared in their sorted order."""
+    """Every leaf with its path; lists are compared in their sorted order."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from flat(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         yield f"{path}[]#", len(value)
-        for i, inner in enumerate(value):
-            yield from flat(inner, f"{path}[{i}]")
+        for label, inner in zip(labels(value), value):
+            yield from flat(inner, f"{path}[{label}]")
     else:
         yield path, value
 
@@ -105,7 +118,7 @@ def rules(name):
 
 
 def bare(path):
-    return re.sub(r"\[\d+\]", "[]", path)
+    return re.sub(r"\[[^\]]*\]", "[]", path)
 
 
 class Judge:
@@ -121,7 +134,7 @@ class Judge:
 
     def explained(self, api, case, path):
         for i, (a, c, p, _) in enumerate(self.deliberate):
-            if a in ("*", api) and c.fullmatch(case) and p.fullmatch(bare(path)):
+            if a in ("*", api) and c.fullmatch(case) and (p.fullmatch(bare(path)) or p.fullmatch(path)):
                 self.used.add(i)
                 return True
         return False

@@ -21,13 +21,7 @@ const SUBTRACT: i8 = 3;
 pub(crate) fn topic_overrides(
     entries: &[(String, Option<String>)],
 ) -> Result<Overrides, BrokerError> {
-    let nulls: Vec<&str> = entries
-        .iter()
-        .filter(|(_, value)| value.is_none())
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if !nulls.is_empty() {
-        let names = nulls.join(",");
+    if let Some(names) = nulls(entries) {
         return Err(BrokerError::InvalidConfig(format!(
             "Null value not supported for topic configs: {names}"
         )));
@@ -43,6 +37,13 @@ pub(crate) fn topic_overrides(
         );
     }
     Ok(overrides)
+}
+
+/// The names without a value, if there are any.
+pub(crate) fn nulls(entries: &[(String, Option<String>)]) -> Option<String> {
+    let nulls = entries.iter().filter(|(_, value)| value.is_none());
+    let names: Vec<&str> = nulls.map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// Applies operations to a topic's overrides.

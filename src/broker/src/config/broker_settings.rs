@@ -28,6 +28,8 @@ pub struct BrokerSettings {
     pub described_partitions_max: i32,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval_ms: u64,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `max.connections`.
@@ -165,6 +167,7 @@ impl BrokerSettings {
             fetch_sessions_max: 0,
             described_partitions_max: 0,
             producer_id_expiration_ms: 0,
+            retention_check_interval_ms: 0,
             request_bytes_max: 0,
             connections_max: 0,
             connections_per_ip_max: 0,
@@ -177,6 +180,7 @@ impl BrokerSettings {
         settings.fetch_sessions_max = settings.number("max.incremental.fetch.session.cache.slots");
         settings.described_partitions_max = settings.number("max.request.partition.size.limit");
         settings.producer_id_expiration_ms = settings.number("producer.id.expiration.ms");
+        settings.retention_check_interval_ms = settings.number("log.retention.check.interval.ms");
         settings.request_bytes_max = settings.number("socket.request.max.bytes");
         settings.connections_max = settings.number("max.connections");
         settings.connections_per_ip_max = settings.number("max.connections.per.ip");

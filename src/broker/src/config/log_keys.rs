@@ -331,6 +331,20 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
     },
     BrokerKey {
         key: Key {
+            name: "log.retention.check.interval.ms",
+            kind: ConfigType::Long,
+            default: Some("300000"),
+            check: Check::Range {
+                min: 1,
+                max: i64::MAX,
+            },
+            support: Support::Works,
+            doc: "The frequency in milliseconds that the log cleaner checks whether any log is eligible for deletion",
+        },
+        dynamic: false,
+    },
+    BrokerKey {
+        key: Key {
             name: "log.retention.hours",
             kind: ConfigType::Int,
             default: Some("168"),

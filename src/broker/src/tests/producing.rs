@@ -314,7 +314,7 @@ fn one_shard_alone_does_it_all() {
 #[test]
 fn a_full_disk_refuses_records_and_still_serves_and_deletes() {
     let mut machine = Machine::new(12, 2);
-    machine.create("t", 2, &[]);
+    machine.create("t", 2, &[("retention.ms", "-1")]);
     machine.produce(0, "t", 0, -1, batch(&["a"])).unwrap();
     machine.sim.run_for(60 * SECOND);
     let used = machine.sim.disk_used_bytes();

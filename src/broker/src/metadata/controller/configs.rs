@@ -4,7 +4,7 @@ use super::{Controller, Decision};
 use crate::BrokerError;
 use crate::config::{
     BrokerScope, ConfigChange, ConfigOutcome, ConfigReplacement, ConfigResource, Overrides,
-    ResourceKind, alter_broker, alter_topic, broker_values, topic_overrides,
+    ResourceKind, alter_broker, alter_topic, broker_values, nulls, topic_overrides,
 };
 use crate::metadata::change::Change;
 use crate::metadata::image::Topic;
@@ -127,7 +127,12 @@ impl Alteration<'_> {
         default_of: impl Fn(&str) -> Option<String>,
     ) -> Result<Overrides, BrokerError> {
         match self {
-            Self::Replace(entries) => topic_overrides(entries),
+            Self::Replace(entries) => match nulls(entries) {
+                Some(names) => Err(BrokerError::InvalidRequest(format!(
+                    "Null value not supported for : {names}"
+                ))),
+                None => topic_overrides(entries),
+            },
             Self::Operations(operations) => alter_topic(&topic.overrides, operations, default_of),
         }
     }

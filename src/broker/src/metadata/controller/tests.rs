@@ -583,3 +583,19 @@ fn replay_gives_the_same_state_from_changes_from_a_snapshot_and_from_both() {
             .unwrap_err();
     }
 }
+
+#[test]
+fn a_replacement_without_a_value_is_an_invalid_request_as_in_kafka() {
+    let mut world = World::new();
+    world.create_one(topic("t")).unwrap();
+    let replacement = ConfigReplacement {
+        resource: of_topic("t"),
+        entries: vec![("segment.ms".to_owned(), None)],
+    };
+    let decision = world.controller.alter_configs(&[replacement], false);
+    let refused = world.take(decision).remove(0).1.unwrap_err();
+    assert!(
+        matches!(refused, BrokerError::InvalidRequest(_)),
+        "{refused}"
+    );
+}
