@@ -42,8 +42,8 @@ pub(crate) struct Shared {
     pub(crate) full: Cell<bool>,
     /// Logs with enough outstanding to be written.
     pub(crate) behind: RefCell<BTreeSet<TopicPartition>>,
-    /// Logs whose log start has moved: segments below it may go when that is durable.
-    pub(crate) trim_wanted: RefCell<BTreeMap<TopicPartition, Ticket>>,
+    /// Logs whose log start has durably moved: segments below it may go.
+    pub(crate) trim_wanted: RefCell<BTreeSet<TopicPartition>>,
     /// Logs changed since the last checkpoint, each once.
     pub(crate) changed: RefCell<Vec<TopicPartition>>,
     /// Logs dropped since the last checkpoint.
@@ -129,7 +129,7 @@ impl Storage {
             let log = Log::new(tp, Rc::downgrade(&shared), found(log, &old));
             log.mark_changed();
             if log.log_start() > 0 {
-                shared.trim_wanted.borrow_mut().insert(tp, Ticket(0));
+                shared.trim_wanted.borrow_mut().insert(tp);
             }
             shared.logs.borrow_mut().insert(tp, log);
         }

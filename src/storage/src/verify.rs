@@ -1,32 +1,201 @@
-//! Checks every checksum, chain and index of a data directory offline.
+//! Checks every checksum, chain and index of a data directory offline. Alters nothing.
+#![deny(clippy::indexing_slicing)]
 
 use std::path::Path;
 
-use crate::error::Corrupt;
+use tailwater_record::{BatchHeader, HEADER_BYTES, crc_is_valid};
+use tailwater_shards::{BLOCK_BYTES, File, IoClass, OpenOptions, dir};
+
+use crate::checkpoint::reader::read_whole;
+use crate::config::StorageConfig;
+use crate::error::{Corrupt, StorageError};
+use crate::ids::TopicPartition;
+use crate::log::SegmentRecord;
+use crate::recovery::{SeedLog, inspect};
+use crate::segment::index::MemIndex;
+use crate::segment::{index_path, log_path};
+
+/// How much of a segment is read at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// What was checked and what did not hold.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyReport {
-    /// WAL files read.
+    /// WAL files with a valid header.
     pub wal_files: u64,
-    /// Valid commits in them.
+    /// Valid commits in them, from where replay would begin.
     pub commits: u64,
     /// Segment files read.
     pub segments: u64,
-    /// Record batches in segments, each with its CRC checked.
+    /// Record batches in segments, each with its checksum, offset and place checked.
     pub batches: u64,
-    /// Index files read.
+    /// Index files that fit their segment. One that does not is no damage: it is rebuilt.
     pub indexes: u64,
-    /// Checkpoint files read.
+    /// Checkpoint files that count.
     pub checkpoints: u64,
-    /// Partitions that the checkpoints name.
+    /// Partitions that checkpoints and WALs name.
     pub partitions: u64,
     /// Damage.
     pub problems: Vec<Corrupt>,
 }
 
-/// Reads a whole data directory and alters nothing.
-pub async fn verify(dir: &Path, wal_dir: Option<&Path>) -> VerifyReport {
-    let _ = (dir, wal_dir);
-    unimplemented!()
+/// Reads a whole data directory and alters nothing. No broker may be running on it.
+///
+/// A torn tail is no damage, nor is an index that is missing. A partition whose topic's directory
+/// is gone is taken for deleted: only the broker can read the metadata.
+pub async fn verify(dir_path: &Path, wal_dir: Option<&Path>) -> VerifyReport {
+    let mut config = StorageConfig::new(dir_path);
+    config.wal_dir = wal_dir.map(Path::to_path_buf);
+    let mut report = VerifyReport::default();
+    let found = match Box::pin(inspect(&config)).await {
+        Ok(found) => found,
+        Err(error) => {
+            report.problems.push(problem(dir_path, error));
+            return report;
+        }
+    };
+    report.wal_files = found.wal_files as u64;
+    report.commits = found.commits;
+    report.checkpoints = found.checkpoints as u64;
+    report.problems.extend(found.damage);
+    for (tp, log) in found.logs {
+        let topic = tp.directory(dir_path).parent().map(Path::to_path_buf);
+        let exists = match &topic {
+            Some(topic) => dir::exists(topic).await.unwrap_or(false),
+            None => false,
+        };
+        let in_segments = log.segments.iter().any(|segment| segment.durable_len > 0);
+        if in_segments && !exists {
+            continue;
+        }
+        report.partitions += 1;
+        Box::pin(verify_log(dir_path, tp, log, &mut report)).await;
+    }
+    report
+}
+
+fn problem(path: &Path, error: StorageError) -> Corrupt {
+    match error {
+        StorageError::Corrupt(damage) => damage,
+        error => Corrupt {
+            file: path.into(),
+            position: 0,
+            what: error.to_string(),
+        },
+    }
+}
+
+async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &mut VerifyReport) {
+    report.problems.extend(log.damage);
+    let ends = log.segments.iter().skip(1).map(|next| next.base);
+    for (segment, end) in log.segments.iter().zip(ends.chain([log.end])) {
+        // What lies below the log start may be removed already.
+        if segment.durable_len == 0 || end <= log.log_start {
+            continue;
+        }
+        report.segments += 1;
+        let path = log_path(dir_path, tp, segment.base);
+        match Box::pin(verify_segment(&path, segment, report)).await {
+            Ok(index) => {
+                let complete = segment.closed && segment.durable_len == segment.len;
+                if complete {
+                    let path = index_path(dir_path, tp, segment.base);
+                    report.indexes += u64::from(verify_index(&path, segment, &index).await);
+                }
+            }
+            Err(damage) => report.problems.push(damage),
+        }
+    }
+}
+
+/// Walks a segment's batches as far as it is durable.
+async fn verify_segment(
+    path: &Path,
+    segment: &SegmentRecord,
+    report: &mut VerifyReport,
+) -> Result<Vec<(i64, u64)>, Corrupt> {
+    let damaged = |position: u64, what: &str| Corrupt {
+        file: path.into(),
+        position,
+        what: what.to_owned(),
+    };
+    let options = OpenOptions {
+        create_new: false,
+        write: false,
+    };
+    let file = File::open(path, options)
+        .await
+        .map_err(|error| damaged(0, &error.to_string()))?;
+    let mut batches = Vec::new();
+    let mut window: Vec<u8> = Vec::new();
+    let mut read_upto = 0;
+    let (mut position, mut offset) = (0, segment.base);
+    let complete = segment.closed && segment.durable_len == segment.len;
+    while position < segment.durable_len {
+        let header = BatchHeader::parse(&window);
+        let need = match &header {
+            Ok(header) => header.total_bytes(),
+            Err(_) => HEADER_BYTES,
+        };
+        if window.len() < need && read_upto < segment.durable_len {
+            // Beyond the durable part lies what a crash may have torn.
+            let rest = usize::try_from(segment.durable_len - read_upto).unwrap_or(usize::MAX);
+            let len = rest.min(READ_BYTES).next_multiple_of(BLOCK_BYTES);
+            let bytes = file.read(IoClass::Maintenance, read_upto, len).await;
+            let bytes = bytes.map_err(|error| damaged(read_upto, &error.to_string()))?;
+            let taken = bytes.get(..bytes.len().min(rest)).unwrap_or_default();
+            if taken.is_empty() {
+                return Err(damaged(read_upto, "the segment ends too early"));
+            }
+            window.extend_from_slice(taken);
+            read_upto += taken.len() as u64;
+            continue;
+        }
+        let Some(batch) = window.get(..need).filter(|_| header.is_ok()) else {
+            // The last batch of an open segment may lie half in the WAL.
+            if complete || window.len() >= HEADER_BYTES && header.is_err() {
+                return Err(damaged(position, "no whole batch begins here"));
+            }
+            break;
+        };
+        let Ok(header) = header else { break };
+        if header.base_offset != offset || header.last_offset_delta < 0 {
+            return Err(damaged(
+                position,
+                "a batch has another offset than its place says",
+            ));
+        }
+        if !crc_is_valid(batch) {
+            return Err(damaged(position, "a batch's checksum is wrong"));
+        }
+        report.batches += 1;
+        batches.push((offset, position));
+        offset = header.next_offset();
+        position += need as u64;
+        window.drain(..need);
+    }
+    let size = file.size().await.unwrap_or_default();
+    file.close().await;
+    if complete && size != segment.len {
+        return Err(damaged(size, "a closed segment has another length"));
+    }
+    Ok(batches)
+}
+
+/// Whether the index fits its segment: each entry names a batch where there is one.
+async fn verify_index(path: &Path, segment: &SegmentRecord, batches: &[(i64, u64)]) -> bool {
+    let Ok(bytes) = read_whole(path).await else {
+        return false;
+    };
+    let Some(index) = MemIndex::decode(&bytes, segment.base, segment.len) else {
+        return false;
+    };
+    index.entries().iter().all(|entry| {
+        let offset = segment.base + i64::from(entry.relative);
+        let found = batches.binary_search_by_key(&offset, |(offset, _)| *offset);
+        found
+            .ok()
+            .and_then(|index| batches.get(index))
+            .is_some_and(|(_, position)| *position == u64::from(entry.position))
+    })
 }

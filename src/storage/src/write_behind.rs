@@ -49,10 +49,10 @@ async fn work(shared: &Rc<Shared>) -> Result<(), StorageError> {
         }
         write_large(shared).await?;
         let mut freed = false;
-        if shared.wal.used_percent() >= FREE_FROM_PERCENT || shared.wal.is_starved() {
-            if let Some(oldest) = shared.wal.oldest_file() {
-                freed = Box::pin(free(shared, &oldest)).await?;
-            }
+        if (shared.wal.used_percent() >= FREE_FROM_PERCENT || shared.wal.is_starved())
+            && let Some(oldest) = shared.wal.oldest_file()
+        {
+            freed = Box::pin(free(shared, &oldest)).await?;
         }
         if freed {
             if shared.wal.used_percent() < HURRY_FROM_PERCENT {
@@ -97,19 +97,10 @@ async fn write_large(shared: &Rc<Shared>) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Removes the segments below log starts, as far as these are durable. The others come up again
-/// when something becomes so.
+/// Removes the segments below log starts that have become durable.
 async fn trim(shared: &Rc<Shared>) -> Result<(), StorageError> {
-    let ready: Vec<_> = {
-        let mut wanted = shared.trim_wanted.borrow_mut();
-        let ready = wanted
-            .iter()
-            .filter(|(_, ticket)| shared.wal.is_durable(**ticket));
-        let ready: Vec<_> = ready.map(|(tp, _)| *tp).collect();
-        wanted.retain(|_, ticket| !shared.wal.is_durable(*ticket));
-        ready
-    };
-    for tp in ready {
+    let wanted = std::mem::take(&mut *shared.trim_wanted.borrow_mut());
+    for tp in wanted {
         let log = shared.logs.borrow().get(&tp).cloned();
         let Some(log) = log else { continue };
         let _one = shared.writing.acquire(1).await;

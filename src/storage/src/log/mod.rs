@@ -55,7 +55,8 @@ struct Inner {
     written: Cell<i64>,
     durable: Cell<i64>,
     log_start: Cell<i64>,
-    /// The log start that a durable WAL entry has; what is asked for may be ahead of it.
+    /// The log start that a durable WAL entry has: nothing above it may be unlinked.
+    durable_log_start: Cell<i64>,
     leader_epoch: Cell<i32>,
     /// Durable bytes that no segment holds.
     outstanding: Cell<u64>,
@@ -131,6 +132,7 @@ impl Log {
                 written: Cell::new(found.end),
                 durable: Cell::new(found.end),
                 log_start: Cell::new(found.log_start),
+                durable_log_start: Cell::new(found.log_start),
                 leader_epoch: Cell::new(epoch),
                 outstanding: Cell::new(outstanding),
                 cached_unsynced: Cell::new(0),
@@ -322,10 +324,10 @@ impl Log {
 
     /// The next checkpoint has to say something new of this log.
     pub(crate) fn mark_changed(&self) {
-        if !self.inner.changed.replace(true) {
-            if let Some(shared) = self.inner.shared.upgrade() {
-                shared.changed.borrow_mut().push(self.inner.tp);
-            }
+        if !self.inner.changed.replace(true)
+            && let Some(shared) = self.inner.shared.upgrade()
+        {
+            shared.changed.borrow_mut().push(self.inner.tp);
         }
     }
 
@@ -388,10 +390,18 @@ impl Log {
                 state.tickets.shrink_to(0);
             }
         }
+        if let Some(shared) = self.inner.shared.upgrade()
+            && self.outstanding() >= shared.config.write_behind_bytes
+        {
+            shared.behind.borrow_mut().insert(self.inner.tp);
+        }
+    }
+
+    pub(crate) fn set_durable_log_start(&self, offset: i64) {
+        let before = self.inner.durable_log_start.get();
+        self.inner.durable_log_start.set(before.max(offset));
         if let Some(shared) = self.inner.shared.upgrade() {
-            if self.outstanding() >= shared.config.write_behind_bytes {
-                shared.behind.borrow_mut().insert(self.inner.tp);
-            }
+            shared.trim_wanted.borrow_mut().insert(self.inner.tp);
         }
     }
 
@@ -440,11 +450,6 @@ impl Log {
         self.inner.log_start.set(offset);
         self.inner.state.borrow_mut().epochs.trim_start(offset);
         self.mark_changed();
-        shared
-            .trim_wanted
-            .borrow_mut()
-            .insert(self.inner.tp, ticket);
-        shared.wal.behind.notify_one();
         self.observe();
         Ok(ticket)
     }

@@ -242,10 +242,10 @@ impl Log {
         let shared = self.shared().map_err(|_| ReadError::Dropped)?;
         let key = Key::Run(self.inner.tp, run.span.base);
         let len = run.len as usize;
-        if let Some(bytes) = shared.cache.bytes(key, len) {
-            if bytes.len() == len {
-                return Ok(Some(bytes));
-            }
+        if let Some(bytes) = shared.cache.bytes(key, len)
+            && bytes.len() == len
+        {
+            return Ok(Some(bytes));
         }
         let result = run
             .place

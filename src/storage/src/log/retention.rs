@@ -38,15 +38,12 @@ impl Log {
     /// Takes the segments that lie wholly below the log start off the list, once nothing of them
     /// is on its way to the disk. Returns their base offsets and lengths: their files may go.
     pub(crate) fn trim(&self) -> Vec<(i64, u64)> {
-        let log_start = self.inner.log_start.get();
+        let log_start = self.inner.durable_log_start.get();
         let appended = self.inner.appended.get();
         let durable = self.inner.durable.get();
         let mut state = self.inner.state.borrow_mut();
         let mut removed = Vec::new();
-        loop {
-            let Some(first) = state.segments.front() else {
-                break;
-            };
+        while let Some(first) = state.segments.front() {
             let end = state.segments.get(1).map_or(appended, |next| next.base);
             if end > log_start || end > durable {
                 break;

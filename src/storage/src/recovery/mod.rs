@@ -6,6 +6,7 @@
 //! file of an idle partition opened.
 #![deny(clippy::indexing_slicing)]
 
+mod inspect;
 mod open;
 mod replay;
 mod scan;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use tailwater_shards::{dir, spawn, wall_clock_ms};
 use uuid::Uuid;
 
+pub(crate) use self::inspect::inspect;
 use self::open::Held;
 use self::replay::Replay;
 pub(crate) use self::replay::SeedLog;
@@ -140,7 +142,7 @@ pub async fn recover(
         config,
         &root,
         checkpoints.retired_below,
-        &mut held,
+        Some(&mut held),
     ))
     .await?;
     let past = Box::pin(scan_all(
@@ -331,17 +333,6 @@ async fn scan_all(
         known.seal = checkpoints.seals.get(&key).copied();
         replay.file_base = past.files.len();
         let scanned = wal.scan(known, replay).await;
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "scan {key:?} {known:?} -> {scanned:?} files {:?} meta {:?} snap {:?}",
-                wal.files
-                    .iter()
-                    .map(|f| (f.name.seq, f.start_lsn))
-                    .collect::<Vec<_>>(),
-                replay.metadata.keys().collect::<Vec<_>>(),
-                replay.metadata_snapshot.as_ref().map(|s| s.0)
-            );
-        }
         report.commits += scanned.commits;
         report.torn_tails += usize::from(scanned.torn);
         past.seals.push(Seal {

@@ -68,34 +68,22 @@ pub(super) async fn lock_directory(config: &StorageConfig) -> Result<File, Stora
 
 /// Makes a directory and those above it that are missing, with their names durable.
 pub(super) async fn create_durably(path: &Path) -> Result<(), StorageError> {
-    let mut missing = Vec::new();
-    for ancestor in path
-        .ancestors()
-        .filter(|ancestor| !ancestor.as_os_str().is_empty())
-    {
-        let exists = dir::exists(ancestor).await;
-        if exists.map_err(StorageError::io("cannot look for", ancestor))? {
-            break;
-        }
-        missing.push(ancestor);
-    }
     dir::create_all(path)
         .await
         .map_err(StorageError::io("cannot create", path))?;
-    // A start that was interrupted may have made the directory and not its name durable, so the
-    // directory above the given one is always synced.
-    for made in missing.into_iter().chain([path]) {
-        let parent = made.parent().map(|p| {
-            if p.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                p
-            }
-        });
-        if let Some(parent) = parent {
-            dir::sync(parent)
-                .await
-                .map_err(StorageError::io("cannot sync", parent))?;
+    // A start that was interrupted may have made a directory and not its name durable, so those
+    // above are synced whoever made them; far above they may not be ours to sync.
+    for (index, made) in path.ancestors().enumerate() {
+        let Some(parent) = made.parent() else { break };
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        match dir::sync(parent).await {
+            Err(error) if index == 0 => return Err(StorageError::io("cannot sync", parent)(error)),
+            Err(_) => break,
+            Ok(()) => {}
         }
     }
     Ok(())
@@ -145,12 +133,13 @@ pub(super) async fn check_wal_dir(config: &StorageConfig, root: &Root) -> Result
     }
 }
 
-/// Finds, locks and syncs the WAL files of the past, and reads their headers only then.
+/// Finds, locks and syncs the WAL files of the past, and reads their headers only then. Without
+/// somebody to hold them, they are only read.
 pub(super) async fn open_wals(
     config: &StorageConfig,
     root: &Root,
     retired_below: Generation,
-    held: &mut Held,
+    mut held: Option<&mut Held>,
 ) -> Result<Vec<OldWal>, StorageError> {
     let wal_dir = config.wal_path();
     let mut found: Vec<(WalName, PathBuf, File)> = Vec::new();
@@ -169,18 +158,20 @@ pub(super) async fn open_wals(
             let path = wal_dir.join(&entry.name);
             let options = OpenOptions {
                 create_new: false,
-                write: true,
+                write: held.is_some(),
             };
             let file = File::open(&path, options)
                 .await
                 .map_err(StorageError::io("cannot open", &path))?;
-            lock(&file, &path, config.lock_wait_ms).await?;
-            held.wals.push(file.clone());
+            if let Some(held) = &mut held {
+                lock(&file, &path, config.lock_wait_ms).await?;
+                held.wals.push(file.clone());
+            }
             found.push((name, path, file));
         }
     }
     // A read proves nothing durable: what is read after this sync is.
-    for (_, path, file) in &found {
+    for (_, path, file) in found.iter().filter(|_| held.is_some()) {
         let synced = file.sync(IoClass::Maintenance).await;
         synced.map_err(StorageError::io("cannot sync", path))?;
     }

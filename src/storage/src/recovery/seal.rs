@@ -51,17 +51,17 @@ pub(super) async fn read_seals(
         let mut path = None;
         if let Some(file) = wal.files.iter_mut().find(|file| file.start_lsn == 0) {
             path = Some(file.path.clone());
-            if let Some((header, _)) = file.header_at(0).await {
-                if let Some(commit) = file.commit(&header).await {
-                    let entries: Vec<_> = entry_headers(&header, &commit).collect();
-                    whole = entries.iter().all(Option::is_some);
-                    let found = entries.iter().flatten();
-                    seals.extend(
-                        found
-                            .filter(|e| e.kind == EntryKind::Seal)
-                            .filter_map(seal_of),
-                    );
-                }
+            if let Some((header, _)) = file.header_at(0).await
+                && let Some(commit) = file.commit(&header).await
+            {
+                let entries: Vec<_> = entry_headers(&header, &commit).collect();
+                whole = entries.iter().all(Option::is_some);
+                let found = entries.iter().flatten();
+                seals.extend(
+                    found
+                        .filter(|e| e.kind == EntryKind::Seal)
+                        .filter_map(seal_of),
+                );
             }
         }
         if whole {

@@ -101,7 +101,6 @@ impl MemIndex {
             .is_some_and(|entry| entry.position == 0)
     }
 
-    #[cfg(test)]
     pub(crate) fn entries(&self) -> &[IndexEntry] {
         &self.entries
     }

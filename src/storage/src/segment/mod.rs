@@ -54,11 +54,3 @@ pub(crate) fn log_path(data_dir: &Path, tp: TopicPartition, base: i64) -> PathBu
 pub(crate) fn index_path(data_dir: &Path, tp: TopicPartition, base: i64) -> PathBuf {
     tp.directory(data_dir).join(format!("{base:020}.index"))
 }
-
-/// The base offset in the name of a segment's file.
-pub(crate) fn base_of(name: &str) -> Option<i64> {
-    let digits = name
-        .strip_suffix(".log")
-        .or_else(|| name.strip_suffix(".index"))?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
-}

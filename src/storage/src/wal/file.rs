@@ -112,7 +112,7 @@ impl WalFile {
         start_lsn: u64,
     ) -> Result<Rc<Self>, StorageError> {
         assert!(
-            bytes % BLOCK == 0 && bytes >= 2 * BLOCK,
+            bytes.is_multiple_of(BLOCK) && bytes >= 2 * BLOCK,
             "a WAL file has a header and a body"
         );
         let path = dir_path.join(name.file_name());

@@ -49,10 +49,10 @@ impl Wal {
                 Step::Commit(outgoing) => self.send(*outgoing),
                 Step::Wait => rung.await,
                 Step::CoverSoon => {
-                    if timeout(self.idle_cover, rung).await.is_err() {
-                        if let Some(outgoing) = self.cover() {
-                            self.send(outgoing);
-                        }
+                    if timeout(self.idle_cover, rung).await.is_err()
+                        && let Some(outgoing) = self.cover()
+                    {
+                        self.send(outgoing);
                     }
                 }
                 Step::Stop => break,
@@ -242,6 +242,7 @@ impl Wal {
                 touched.push(Touched {
                     log: log.clone(),
                     end: None,
+                    log_start: Some(header.base),
                     bytes: 0,
                 });
                 continue;
@@ -261,6 +262,7 @@ impl Wal {
             touched.push(Touched {
                 log: log.clone(),
                 end: Some(header.end),
+                log_start: None,
                 bytes,
             });
             cached.push((log.clone(), header.base));
@@ -392,6 +394,9 @@ impl Wal {
                     touched
                         .log
                         .set_durable(end, touched.bytes, Ticket(advance.durable_ticket));
+                }
+                if let Some(log_start) = touched.log_start {
+                    touched.log.set_durable_log_start(log_start);
                 }
             }
         }

@@ -216,10 +216,6 @@ impl Wal {
         Ticket(self.gather.borrow().last_seq())
     }
 
-    pub(crate) fn is_durable(&self, ticket: Ticket) -> bool {
-        self.progress.borrow().durable_ticket >= ticket.0
-    }
-
     /// Everything that begins below is durable.
     pub(crate) fn durable_lsn(&self) -> u64 {
         self.progress.borrow().durable_lsn

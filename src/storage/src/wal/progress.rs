@@ -17,6 +17,8 @@ pub(crate) struct Touched {
     pub(crate) log: Log,
     /// Set for runs; a log start moves no end.
     pub(crate) end: Option<i64>,
+    /// Set for log starts.
+    pub(crate) log_start: Option<i64>,
     /// The run's bytes.
     pub(crate) bytes: u64,
 }
@@ -232,6 +234,7 @@ impl Progress {
             let moved = flight.touched.iter().map(|t| Touched {
                 log: t.log.clone(),
                 end: t.end,
+                log_start: t.log_start,
                 bytes: t.bytes,
             });
             advance.written.extend(moved);

@@ -55,12 +55,12 @@ impl OldFile {
 
     /// `len` bytes at an aligned position; `None` where they cannot be read or are not there.
     pub(crate) async fn at(&mut self, position: u64, len: usize) -> Option<Bytes> {
-        if let Some((begin, bytes)) = &self.window {
-            if let Some(from) = position.checked_sub(*begin) {
-                let from = usize::try_from(from).ok()?;
-                if from.checked_add(len)? <= bytes.len() {
-                    return Some(bytes.slice(from..from + len));
-                }
+        if let Some((begin, bytes)) = &self.window
+            && let Some(from) = position.checked_sub(*begin)
+        {
+            let from = usize::try_from(from).ok()?;
+            if from.checked_add(len)? <= bytes.len() {
+                return Some(bytes.slice(from..from + len));
             }
         }
         let rest = self.bytes.checked_sub(position)?;

@@ -40,6 +40,9 @@ fn crash_again_and_again(seed: u64, kinds: &[CutKind], starts: u32) {
         if next(2) == 0 {
             world.sim.run_for(Duration::from_millis(next(3000)));
         }
+        if next(3) == 0 {
+            world.verify_if_begun();
+        }
     }
     world.check(1);
 }
@@ -76,5 +79,22 @@ fn power_cuts_lose_nothing_that_was_durable() {
 fn kills_and_power_cuts_mixed_lose_nothing_that_was_durable() {
     for seed in 0..40 {
         crash_again_and_again(2000 + seed, &[CutKind::Kill, CutKind::PowerCut], 8);
+    }
+}
+
+/// More seeds than a test run has time for: `STORAGE_SEEDS=from..to cargo test ... more_seeds`.
+#[test]
+fn more_seeds_when_asked() {
+    let Ok(range) = std::env::var("STORAGE_SEEDS") else {
+        return;
+    };
+    let (from, to) = range.split_once("..").unwrap();
+    for seed in from.parse::<u64>().unwrap()..to.parse::<u64>().unwrap() {
+        let kinds: &[CutKind] = match seed % 4 {
+            0 => &[CutKind::Kill],
+            1 => &[CutKind::PowerCut],
+            _ => &[CutKind::Kill, CutKind::PowerCut],
+        };
+        crash_again_and_again(seed, kinds, 10);
     }
 }

@@ -178,6 +178,23 @@ impl World {
         }
     }
 
+    /// Every checksum, chain and index holds, once all that was under way has landed.
+    pub fn verify(&mut self) {
+        self.sim.run_until_idle();
+        let wal_dir = self.config.wal_dir.clone();
+        let report = self.sim.run(async move {
+            tailwater_storage::verify(std::path::Path::new(DATA), wal_dir.as_deref()).await
+        });
+        assert!(report.problems.is_empty(), "{report:?}");
+    }
+
+    /// The same, unless the crash came before there was a root file.
+    pub fn verify_if_begun(&mut self) {
+        if self.model.borrow().generation > 0 {
+            self.verify();
+        }
+    }
+
     /// Boots, lets all shards check what they find, and shuts down.
     pub fn check(&mut self, shards: u16) {
         let load = std::mem::replace(
@@ -191,6 +208,7 @@ impl World {
         let ending = self.ended(process);
         assert!(matches!(ending, Ending::Returned), "{ending:?}");
         self.load = load;
+        self.verify();
     }
 }
 
