@@ -38,6 +38,10 @@ pub type BrokerMeshEnds = MeshEnds<ShardRequest, ShardReply>;
 /// How many requests may be under way from one shard to another. One more waits, and with it the
 /// connection that has it.
 const MESH_CREDITS: usize = 256;
+/// How many fetches of a shard may be forwarded to their sessions' shards at once: each may park
+/// there, and hold its credit as long. One more is told that its session is not found, so its
+/// client begins a new one, here.
+pub(crate) const FORWARDED_FETCHES_MAX: u64 = 64;
 
 /// A mesh for the brokers of that many shards: one element for each.
 pub fn broker_mesh(shards: u16) -> Vec<BrokerMeshEnds> {
@@ -86,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) workspace: RefCell<Workspace>,
     /// Held by the append whose turn it is while the log has no room.
     pub(crate) append_gate: Semaphore,
+    /// Bounds fetches forwarded to their sessions' shards.
+    pub(crate) forwarded_fetches: Semaphore,
     pub(crate) producer_ids: ProducerIds,
     /// On shard 0 only.
     pub(crate) controller: Option<ControllerService>,
@@ -127,6 +133,7 @@ impl Broker {
             sessions: RefCell::new(sessions),
             workspace: RefCell::new(Workspace::new()),
             append_gate: Semaphore::new(1),
+            forwarded_fetches: Semaphore::new(FORWARDED_FETCHES_MAX),
             producer_ids: ProducerIds::new(),
             controller,
             stopping: Notify::new(),
@@ -426,7 +433,7 @@ impl Inner {
         for tp in self.own_partitions(topic) {
             let partition = self.partitions.borrow_mut().remove(tp);
             if let Some(partition) = partition {
-                partition.stop();
+                partition.delete();
                 stopped.push(tp);
             }
         }

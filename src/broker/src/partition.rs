@@ -90,6 +90,16 @@ struct Watcher {
     marker: Marker,
 }
 
+/// Whether anything may be appended or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Open,
+    /// Its topic was deleted.
+    Deleted,
+    /// The broker stops.
+    Stopping,
+}
+
 /// Below this many watchers nobody looks for dead ones.
 const WATCHERS_SWEEP_MIN: usize = 8;
 
@@ -107,8 +117,7 @@ pub(crate) struct Partition {
     watchers: RefCell<Vec<Watcher>>,
     /// The number of watchers at which dead ones are looked for again.
     sweep_at: Cell<usize>,
-    /// It was deleted, or the shard stops: nothing may be appended or read any more.
-    stopped: Cell<bool>,
+    service: Cell<Service>,
 }
 
 impl Partition {
@@ -128,7 +137,7 @@ impl Partition {
             producers: RefCell::new(producers),
             watchers: RefCell::default(),
             sweep_at: Cell::new(WATCHERS_SWEEP_MIN),
-            stopped: Cell::new(false),
+            service: Cell::new(Service::Open),
         });
         partition.advance();
         let weak = Rc::downgrade(&partition);
@@ -192,8 +201,10 @@ impl Partition {
 
     /// Says why nothing can be done with it, if so.
     pub(crate) fn check_in_service(&self) -> Result<(), BrokerError> {
-        if self.stopped.get() {
-            return Err(BrokerError::UnknownTopicOrPartition);
+        match self.service.get() {
+            Service::Open => {}
+            Service::Deleted => return Err(BrokerError::UnknownTopicOrPartition),
+            Service::Stopping => return Err(BrokerError::ShuttingDown),
         }
         self.log.health().map_err(|corrupt| BrokerError::Storage {
             detail: corrupt.to_string(),
@@ -247,9 +258,18 @@ impl Partition {
             .retain(|watcher| watcher.set != set && !watcher.marker.is_dead());
     }
 
-    /// Nothing is appended or read from here on; who waits is told.
+    /// Its topic was deleted: nothing is appended or read from here on, and who waits is told.
+    pub(crate) fn delete(&self) {
+        self.end_service(Service::Deleted);
+    }
+
+    /// The broker stops: nothing is appended or read from here on, and who waits is told.
     pub(crate) fn stop(&self) {
-        self.stopped.set(true);
+        self.end_service(Service::Stopping);
+    }
+
+    fn end_service(&self, service: Service) {
+        self.service.set(service);
         for watcher in self.watchers.take() {
             watcher.marker.mark_urgent();
         }
@@ -257,7 +277,7 @@ impl Partition {
 
     /// Looks where the log is now: moves the high watermark and tells who waits for it.
     pub(crate) fn advance(&self) {
-        if self.stopped.get() {
+        if self.service.get() != Service::Open {
             return;
         }
         if self.log.health().is_err() {

@@ -37,14 +37,7 @@ type Looked = BTreeMap<usize, ReadOutcome>;
 pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
     let home = SessionCache::home(request.session_id, broker.shards);
     if request.session_id != 0 && home != broker.shard {
-        let message = ShardRequest::Fetch(Box::new(request));
-        return match broker.mesh.call(home, message).await {
-            Ok(ShardReply::Fetched(outcome)) => *outcome,
-            _ => FetchOutcome {
-                error: Some(BrokerError::ShuttingDown),
-                ..FetchOutcome::default()
-            },
-        };
+        return forward(broker, home, request).await;
     }
     let is_full = request.session_epoch == INITIAL_EPOCH || request.session_epoch == FINAL_EPOCH;
     if !is_full {
@@ -63,6 +56,26 @@ pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOut
         }
     }
     full(broker, request).await
+}
+
+async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> FetchOutcome {
+    let failed = |error| FetchOutcome {
+        error: Some(error),
+        ..FetchOutcome::default()
+    };
+    let Some(_permit) = broker.forwarded_fetches.try_acquire(1) else {
+        return failed(BrokerError::FetchSessionIdNotFound {
+            id: request.session_id,
+        });
+    };
+    match broker
+        .mesh
+        .call(home, ShardRequest::Fetch(Box::new(request)))
+        .await
+    {
+        Ok(ShardReply::Fetched(outcome)) => *outcome,
+        _ => failed(BrokerError::ShuttingDown),
+    }
 }
 
 async fn full(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {

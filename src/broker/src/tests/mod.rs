@@ -4,5 +4,6 @@ mod fetching;
 mod harness;
 mod metadata;
 mod producing;
+mod random;
 mod recovery;
 mod sessions;

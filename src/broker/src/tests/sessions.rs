@@ -1,4 +1,5 @@
 use super::harness::*;
+use crate::broker::FORWARDED_FETCHES_MAX;
 use crate::error_code as code;
 use crate::fetch::{FetchOutcome, FetchRequest, SessionCache};
 use crate::metadata::TopicKey;
@@ -303,4 +304,36 @@ fn a_new_process_knows_no_session() {
         code_of(&consumer.fetch(&mut machine, &[])),
         code::FETCH_SESSION_ID_NOT_FOUND
     );
+}
+
+#[test]
+fn more_forwarded_fetches_than_the_mesh_shall_hold_begin_anew() {
+    let mut machine = Machine::new(10, 2);
+    machine.create("t", 4, &[]);
+    let bound = usize::try_from(FORWARDED_FETCHES_MAX).unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..=bound {
+        let (mut consumer, _) = Consumer::begin(&mut machine, 0, &ALL);
+        let request = FetchRequest {
+            max_wait: 60 * SECOND,
+            ..consumer.request(&[])
+        };
+        calls.push(machine.begin_fetch(1, request));
+    }
+    machine.sim.run_for(SECOND);
+    let refused = calls.pop().unwrap();
+    assert_eq!(
+        code_of(&machine.finish(refused)),
+        code::FETCH_SESSION_ID_NOT_FOUND
+    );
+    assert!(calls.iter().all(|call| !call.is_done()));
+    // What is not a fetch still finds room.
+    for partition in 0..4 {
+        machine
+            .produce(1, "t", partition, -1, batch(&["x"]))
+            .unwrap();
+    }
+    for call in calls {
+        assert_eq!(code_of(&machine.finish(call)), 0);
+    }
 }
