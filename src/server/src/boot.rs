@@ -10,7 +10,6 @@ use tailwater_storage::{
 };
 use uuid::Uuid;
 
-use crate::config::ServerConfig;
 use crate::error::StartError;
 use crate::program::Program;
 
@@ -59,7 +58,7 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
         state = Some(replayed);
         Ok(eras)
     };
-    let config = storage_config(&program.config);
+    let config = storage_config(program);
     let recovered = recover_storage(
         &config,
         program.config.node_id,
@@ -85,7 +84,8 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     })
 }
 
-fn storage_config(config: &ServerConfig) -> StorageConfig {
+fn storage_config(program: &Program) -> StorageConfig {
+    let config = &program.config;
     let shards = config.cpus.len().max(1) as u64;
     let memory = config.memory_bytes / shards / STORAGE_MEMORY_DIVISOR;
     let defaults = StorageConfig::new(&config.data_dir);
@@ -95,6 +95,7 @@ fn storage_config(config: &ServerConfig) -> StorageConfig {
         wal_file_bytes: defaults.wal_file_bytes.min(config.wal_bytes / 4),
         disk_reserve_bytes: config.disk_reserve_bytes,
         memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
+        retention_interval_ms: program.settings.retention_check_interval_ms,
         ..defaults
     }
 }
@@ -131,7 +132,7 @@ pub(crate) async fn start(
     mesh: BrokerMesh,
     seed: Seed,
 ) -> Result<Booted, StartError> {
-    let storage = Storage::start(seed.storage, &storage_config(&program.config))
+    let storage = Storage::start(seed.storage, &storage_config(program))
         .await
         .map_err(|error| StartError::Storage(error.to_string()))?;
     let config = BrokerConfig {
