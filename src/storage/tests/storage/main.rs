@@ -11,4 +11,7 @@
 )]
 
 mod crashes;
+mod group_commit;
 mod harness;
+mod reads;
+mod solo;
