@@ -1,7 +1,8 @@
 //! What it costs to ask another shard: round trips between two pinned shards, by poll mode.
 //!
-//! `cargo bench -p tailwater-shards --bench mesh`. Prints nanoseconds for one call at a time, and
-//! for many at once what each takes of the whole. Needs two processors.
+//! `cargo bench -p tailwater-shards --bench mesh`. Prints nanoseconds for one call at a time, for
+//! many at once what each takes of the whole, and how late the asker's timers are meanwhile. Needs
+//! two processors with nothing else to do.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,6 +22,7 @@ const CALLS: usize = 200_000;
 const WARM_UP: usize = 10_000;
 const AT_ONCE: usize = 64;
 const ROUNDS: usize = 5_000;
+const TIMERS: usize = 2_000;
 
 /// What a produce or a fetch hands over is about this large.
 type Request = [u64; 8];
@@ -33,8 +35,8 @@ fn main() {
         cpus.len()
     );
     println!(
-        "{:<36} {:>8} {:>8} {:>8} {:>9} {:>10} {:>10}",
-        "ns", "p50", "p99", "p99.9", "max", "64 at once", "wakes/call"
+        "{:<36} {:>7} {:>7} {:>9} {:>10} {:>10} {:>9} {:>9}",
+        "ns", "p50", "p99", "p99.9", "64 at once", "wakes/call", "late p50", "late p99"
     );
     let adaptive = Poll::Adaptive {
         spin: Duration::from_micros(50),
@@ -59,6 +61,7 @@ struct Measured {
     times: Vec<u64>,
     together: u64,
     stats: MeshStats,
+    late: Vec<u64>,
 }
 
 fn measure(name: &str, cpus: &[usize], poll: Poll, later: bool) {
@@ -99,14 +102,34 @@ async fn ask(mesh: Mesh<Request, u64>, sender: Sender<Measured>) {
         join_all((0..AT_ONCE).map(|_| mesh.call(to, [1; 8]))).await;
     }
     let together = (shards::now() - began).as_nanos() as u64 / (ROUNDS * AT_ONCE) as u64;
+    let late = timers_beside(&mesh, to).await;
     sender
         .send(Measured {
             times,
             together,
             stats,
+            late,
         })
         .unwrap();
     mesh.call(to, [0; 8]).await.unwrap();
+}
+
+/// How late timers are while one call follows the other: what the engine's own work waits for.
+async fn timers_beside(mesh: &Mesh<Request, u64>, to: ShardId) -> Vec<u64> {
+    let calling = mesh.clone();
+    let calls = shards::spawn("calls", async move {
+        loop {
+            calling.call(to, [1; 8]).await.unwrap();
+        }
+    });
+    let mut late = Vec::with_capacity(TIMERS);
+    for _ in 0..TIMERS {
+        let due = shards::now() + Duration::from_micros(200);
+        shards::sleep_until(due).await;
+        late.push((shards::now() - due).as_nanos() as u64);
+    }
+    drop(calls);
+    late
 }
 
 /// Until a request of zeros.
@@ -131,16 +154,20 @@ async fn serve(mesh: Mesh<Request, u64>, later: bool) {
 }
 
 fn report(name: &str, mut measured: Measured) {
-    measured.times.sort_unstable();
-    let times = &measured.times;
-    let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
+    let (times, late) = (&mut measured.times, &mut measured.late);
     println!(
-        "{name:<36} {:>8} {:>8} {:>8} {:>9} {:>10} {:>10.3}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(1.0),
+        "{name:<36} {:>7} {:>7} {:>9} {:>10} {:>10.3} {:>9} {:>9}",
+        at(times, 0.5),
+        at(times, 0.99),
+        at(times, 0.999),
         measured.together,
-        measured.stats.wakes as f64 / measured.stats.messages_sent as f64
+        measured.stats.wakes as f64 / measured.stats.messages_sent as f64,
+        at(late, 0.5),
+        at(late, 0.99),
     );
+}
+
+fn at(times: &mut [u64], part: f64) -> u64 {
+    times.sort_unstable();
+    times[((times.len() as f64 * part) as usize).min(times.len() - 1)]
 }

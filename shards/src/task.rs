@@ -121,6 +121,14 @@ pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
     }
 }
 
+/// What this shard does when it has nothing to do. A simulated one has no time to lose.
+pub(crate) fn idle_poll() -> crate::boot::Poll {
+    context::with(|context| match &context.engine {
+        EngineHandle::Glommio(shard) => shard.poll(),
+        EngineHandle::Sim(_) => crate::boot::Poll::Park,
+    })
+}
+
 /// Panics caught at a spawn of this shard since it began.
 pub fn caught_panics() -> u64 {
     context::with(|context| context.caught_panics.get())

@@ -51,6 +51,8 @@ struct Inner {
     tasks: Tasks,
     next_pass: NextPass,
     home: Arc<Home>,
+    /// What the shard does when it has nothing to do.
+    poll: crate::boot::Poll,
     /// File operations whose future was dropped before the kernel was done. Their buffers
     /// belong to the executor until it is.
     abandoned: Cell<u64>,
@@ -64,13 +66,14 @@ fn clock_base() -> Instant {
 
 impl Shard {
     /// For the thread that this is called on.
-    fn here() -> Shard {
+    fn here(poll: crate::boot::Poll) -> Shard {
         clock_base();
         Shard {
             inner: Rc::new(Inner {
                 tasks: Tasks::new(Hub::here()),
                 next_pass: NextPass::default(),
                 home: Home::here(),
+                poll,
                 abandoned: Cell::new(0),
             }),
         }
@@ -138,6 +141,10 @@ impl Shard {
     /// Wakes the task after the executor has next looked at its rings.
     pub(crate) fn wake_after_io(&self, cx: &mut Context<'_>) {
         self.inner.next_pass.wake(cx);
+    }
+
+    pub(crate) fn poll(&self) -> crate::boot::Poll {
+        self.inner.poll
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::endpoint::Endpoint;
+use super::look_on::LookOn;
 use crate::task;
 
 /// Messages handled from one peer before the next peer's turn.
@@ -20,11 +21,16 @@ const POLL_MESSAGES: usize = 256;
 /// Ends when the mesh was closed on this shard; dropped before, it closes it.
 pub(super) struct Drain<Q: 'static, A: 'static> {
     endpoint: Rc<Endpoint<Q, A>>,
+    look_on: LookOn,
 }
 
 impl<Q, A> Drain<Q, A> {
+    /// For the current shard.
     pub(super) fn new(endpoint: Rc<Endpoint<Q, A>>) -> Drain<Q, A> {
-        Drain { endpoint }
+        Drain {
+            endpoint,
+            look_on: LookOn::here(),
+        }
     }
 
     /// One turn for each peer. How many messages there were.
@@ -50,29 +56,35 @@ impl<Q, A> Drain<Q, A> {
         let mut peers = self.endpoint.peers().iter();
         peers.all(|peer| peer.link.is_empty() && (peer.is_lost() || !peer.link.is_finished()))
     }
+
+    /// Nothing was found: looks on, or sleeps. False if something has come meanwhile.
+    fn rest(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.look_on.again(cx) {
+            return true;
+        }
+        // SAFETY: this shard's one drain task is the sleeper of its bell.
+        unsafe { self.endpoint.bell().announce(cx.waker()) };
+        self.is_idle()
+    }
 }
+
+impl<Q, A> Unpin for Drain<Q, A> {}
 
 impl<Q, A> Future for Drain<Q, A> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let bell = self.endpoint.bell();
+        let this = self.get_mut();
         let mut handled = 0;
-        while !self.endpoint.is_closed() {
+        while !this.endpoint.is_closed() {
             // SAFETY: this shard's one drain task is the sleeper of its bell.
-            unsafe { bell.rise() };
-            match self.turn() {
-                0 => {
-                    if self.endpoint.is_closed() {
-                        break;
-                    }
-                    // SAFETY: as above.
-                    unsafe { bell.announce(cx.waker()) };
-                    if self.is_idle() {
-                        return Poll::Pending;
-                    }
-                }
-                count => handled += count,
+            unsafe { this.endpoint.bell().rise() };
+            let count = this.turn();
+            handled += count;
+            if count > 0 {
+                this.look_on.had_some();
+            } else if !this.endpoint.is_closed() && this.rest(cx) {
+                return Poll::Pending;
             }
             if handled >= POLL_MESSAGES {
                 task::wake_after_io(cx);

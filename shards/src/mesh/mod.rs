@@ -12,7 +12,7 @@
 //!   connection stops reading its socket). Nothing is dropped.
 //! - A shard always drains its inbound rings. A handler's synchronous part runs in the drain task,
 //!   so it must be short; what it awaits runs in a task of its own.
-//! - A peer is woken only if it sleeps.
+//! - A peer is woken only if it sleeps; a spinning shard does not, see [`look_on`].
 //!
 //! Credits bound what each shard has under way, so a handler may await another shard, but not a
 //! chain that needs a credit which its own caller holds: shard 0 asking 1 while handling a request
@@ -25,6 +25,7 @@ mod endpoint;
 mod ends;
 mod handle;
 mod link;
+mod look_on;
 mod ready_set;
 mod reply;
 mod ring;

@@ -16,4 +16,4 @@
 mod mesh;
 mod shard;
 
-use shard::{ShardId, Task, run_shard, shard, spawn, task};
+use shard::{Instant, Poll, ShardId, Task, now, run_shard, shard, spawn, task};

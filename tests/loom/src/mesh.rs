@@ -14,6 +14,8 @@ mod ends;
 mod handle;
 #[path = "../../../shards/src/mesh/link.rs"]
 mod link;
+#[path = "../../../shards/src/mesh/look_on.rs"]
+mod look_on;
 #[path = "../../../shards/src/mesh/ready_set.rs"]
 mod ready_set;
 #[path = "../../../shards/src/mesh/reply.rs"]

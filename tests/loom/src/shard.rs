@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::Poll as Polled;
+use std::time::Duration;
 
 /// As `tailwater_shards::ShardId`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -14,6 +15,21 @@ impl std::fmt::Display for ShardId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "shard {}", self.0)
     }
+}
+
+/// As `tailwater_shards::Poll`.
+#[derive(Clone, Copy)]
+pub(crate) enum Poll {
+    Park,
+    Adaptive { spin: Duration },
+    Spin,
+}
+
+pub(crate) type Instant = Duration;
+
+/// There is no time in a model.
+pub(crate) fn now() -> Instant {
+    Duration::ZERO
 }
 
 /// Dropping it does not cancel: tasks end with their shard.
@@ -49,8 +65,8 @@ pub(crate) fn run_shard<T>(id: ShardId, main: impl Future<Output = T>) -> T {
     let mut main = pin!(main);
     let mut tasks: Vec<Running> = Vec::new();
     loom::future::block_on(poll_fn(move |cx| {
-        if let Poll::Ready(output) = main.as_mut().poll(cx) {
-            return Poll::Ready(output);
+        if let Polled::Ready(output) = main.as_mut().poll(cx) {
+            return Polled::Ready(output);
         }
         loop {
             SPAWNED.with(|spawned| tasks.append(&mut spawned.borrow_mut()));
@@ -71,6 +87,11 @@ pub(crate) mod task {
     /// A handler's panic is a failed model.
     pub(crate) fn caught(_task: &'static str, payload: Box<dyn Any + Send>) -> Box<dyn Any> {
         std::panic::resume_unwind(payload)
+    }
+
+    /// The models are of sleep and wake.
+    pub(crate) fn idle_poll() -> super::Poll {
+        super::Poll::Park
     }
 
     pub(crate) fn wake_after_io(cx: &mut Context<'_>) {

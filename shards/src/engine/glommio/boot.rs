@@ -190,7 +190,7 @@ impl ShardThread {
             Ok(Err(message)) => return self.started.say(Err(message)),
             Err(payload) => return self.started.say(Err(panic_message(&*payload))),
         };
-        let shard = Shard::here();
+        let shard = Shard::here(self.poll);
         let engine = EngineHandle::Glommio(shard.clone());
         let _entered = context::enter(ShardContext::new(id, self.shard_count, engine));
         let ran = catch_unwind(AssertUnwindSafe(|| {
