@@ -72,7 +72,8 @@ impl Default for ConnectionLimits {
 pub struct ServerConfig {
     /// Address to accept clients on; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// What clients are told; `None` is the address listened on.
+    /// What clients are told; `None` is the address listened on, which must then be one that
+    /// clients can connect to: not 0.0.0.0.
     pub advertise: Option<Advertised>,
     /// Directory of the log. Made if it does not exist.
     pub data_dir: PathBuf,
@@ -105,8 +106,6 @@ impl ServerConfig {
         let (host, port) = match &self.advertise {
             Some(Advertised { host, port: 0 }) => (host.clone(), addr.port()),
             Some(Advertised { host, port }) => (host.clone(), *port),
-            // Nobody can connect to "any address": this machine at least can.
-            None if addr.ip().is_unspecified() => ("localhost".to_owned(), addr.port()),
             None => (addr.ip().to_string(), addr.port()),
         };
         Identity::new(self.node_id, &host, port, cluster_id)

@@ -8,11 +8,16 @@
 //! to a budget before it is filled; nothing that comes from a socket is asserted.
 //!
 //! A program starts it with a [`ServerConfig`]:
-//! ```ignore
-//! let running = Server::start(config)?;
-//! let shutdown = running.shutdown_handle();   // Clone + Send: trigger() from a signal handler
-//! println!("{}", running.addr());
-//! running.join()?;                            // returns when the last shard has stopped
+//! ```no_run
+//! # use tailwater_server::{Server, ServerConfig};
+//! fn serve(config: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+//!     let running = Server::start(config)?;
+//!     let shutdown = running.shutdown_handle(); // Clone and Send: for a signal handler.
+//!     println!("{}", running.addr());
+//!     running.join()?; // Returns when the last shard has stopped.
+//!     # let _ = shutdown;
+//!     Ok(())
+//! }
 //! ```
 
 mod accept;

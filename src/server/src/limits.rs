@@ -30,6 +30,10 @@ pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Replies that one write takes together.
 pub(crate) const REPLIES_PER_WRITE_MAX: usize = 64;
 
+/// Rounds through a connection's parts before the shard's other tasks get their turn, however much
+/// more its client has sent: about as many requests.
+pub(crate) const ROUNDS_PER_POLL_MAX: u32 = 16;
+
 /// Bytes a write hands over before its progress is looked at again.
 pub(crate) const SEND_STEP_BYTES: usize = 1024 * 1024;
 

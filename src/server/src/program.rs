@@ -73,6 +73,12 @@ impl Program {
                 "a server needs 1 to 65535 shards".to_owned(),
             ));
         }
+        if config.listen.ip().is_unspecified() && config.advertise.is_none() {
+            return Err(StartError::Config(format!(
+                "listening on {} needs an address for clients to connect to: advertise one",
+                config.listen
+            )));
+        }
         let settings = BrokerSettings::from_pairs(&config.broker)
             .map_err(|error| StartError::Config(error.to_string()))?;
         let (sender, receiver) = sync_channel(1);

@@ -74,13 +74,14 @@ impl Shard {
                 request_bytes_max: shard.limits.request_bytes_max,
             };
             let peer = stream.peer_addr().ok();
+            let shown = peer.map(tracing::field::display);
             let router = Router::new(Rc::clone(&shard), peer);
             let ending = connection::serve(stream, registered.control(), resources, &router).await;
             match ending {
                 Ending::ByPeer | Ending::Drained => {
-                    tracing::trace!(?peer, "connection ended: {ending}");
+                    tracing::trace!(peer = shown, "connection ended: {ending}");
                 }
-                _ => tracing::debug!(?peer, "connection closed: {ending}"),
+                _ => tracing::debug!(peer = shown, "connection closed: {ending}"),
             }
         };
         tailwater_shards::spawn("connection", connection).detach();
@@ -132,5 +133,29 @@ pub(crate) struct HeldReply {
 impl Drop for HeldReply {
     fn drop(&mut self) {
         self.total.set(self.total.get() - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_wait_to_be_sent_cut_the_fetches_after_them() {
+        let memory = ReplyMemory::new(1_000_000);
+        assert_eq!(memory.allow(i32::MAX), 1_000_000);
+        let first = memory.hold(400_000);
+        let second = memory.hold(700_000);
+        assert_eq!(memory.allow(500), 0, "one batch");
+        drop(first);
+        assert_eq!(memory.allow(500), 500);
+        assert_eq!(memory.allow(i32::MAX), 300_000);
+        drop(second);
+        assert_eq!(memory.allow(i32::MAX), 1_000_000);
+    }
+
+    #[test]
+    fn a_fetch_is_never_larger_than_kafka_would_make_it() {
+        assert_eq!(ReplyMemory::new(u64::MAX).allow(i32::MAX), FETCH_BYTES_MAX);
     }
 }

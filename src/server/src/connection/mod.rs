@@ -32,6 +32,7 @@ pub(crate) use frame_reader::{Frame, FrameError, FrameReader, Scratch, scratch};
 pub(crate) use in_flight::{Begun, InFlight, Reply};
 pub(crate) use send::SendError;
 
+use crate::limits::ROUNDS_PER_POLL_MAX;
 use crate::stages::Stages;
 
 /// A request that a [`Service`] has decoded.
@@ -104,7 +105,7 @@ pub(crate) async fn serve<S: Service>(
     let mut begins = true;
     poll_fn(|cx| {
         link.control.register(cx);
-        loop {
+        for _ in 0..ROUNDS_PER_POLL_MAX {
             link.moved.set(false);
             match link.control.order() {
                 Order::Serve => {}
@@ -124,6 +125,8 @@ pub(crate) async fn serve<S: Service>(
                 return Poll::Pending;
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }

@@ -440,3 +440,45 @@ fn idle_is_only_who_has_nothing_in_flight() {
     );
     assert!(simulation.run_until_done(&client));
 }
+
+#[test]
+fn a_client_that_sends_without_end_leaves_the_shard_its_turns() {
+    let mut simulation = Simulation::new(14);
+    let script = Rc::<Script>::default();
+    let shared = Rc::clone(&script);
+    simulation.boot(1, move |_| {
+        let script = Rc::clone(&shared);
+        async move {
+            let listener = Listener::bind(ADDR).unwrap();
+            let stream = listener.accept().await.unwrap().into_stream().unwrap();
+            // All of them have arrived before the connection is first looked at.
+            settle().await;
+            let resources = Resources {
+                request_memory: Semaphore::new(MEMORY),
+                scratch: scratch(),
+                request_bytes_max: 1 << 20,
+            };
+            let service = Scripted(Rc::clone(&script));
+            let control = Rc::new(Control::new());
+            let mut serving = std::pin::pin!(serve(stream, control, resources, &service));
+            let mut turns = Vec::new();
+            while script.log().len() < 100 {
+                let before = script.log().len();
+                assert!(futures_util::poll!(serving.as_mut()).is_pending());
+                turns.push(script.log().len() - before);
+                tailwater_shards::yield_now().await;
+            }
+            let most = crate::limits::ROUNDS_PER_POLL_MAX as usize;
+            assert!(turns.iter().all(|requests| *requests <= most), "{turns:?}");
+            assert!(turns.iter().any(|requests| *requests > 1), "{turns:?}");
+        }
+    });
+    simulation.run_for(Duration::from_millis(1));
+    let client = simulation.spawn("client", async move {
+        let stream = Stream::connect(ADDR).await.unwrap();
+        let requests: Vec<_> = (0..100).map(|id| (b'O', id)).collect();
+        send(&stream, &requests).await;
+        answers(&stream, 100).await.len()
+    });
+    assert!(simulation.run_until_done(&client) > 50);
+}

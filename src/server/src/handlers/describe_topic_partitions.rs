@@ -19,6 +19,10 @@ use crate::shard::Shard;
 /// Partitions of one answer, as Kafka's `max.request.partition.size.limit`.
 const PARTITIONS_MAX: i32 = 2000;
 
+/// Each topic has a partition, so that no page of all topics has more of them, and the next page
+/// begins with one more.
+const TOPICS_LOOKED_AT_MAX: usize = PARTITIONS_MAX as usize + 1;
+
 pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> Response {
     let image = shard.broker.image();
     let (from, from_partition) = match &request.cursor {
@@ -28,6 +32,7 @@ pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> 
     let names: BTreeSet<StrBytes> = if request.topics.is_empty() {
         image
             .topics_from(&from)
+            .take(TOPICS_LOOKED_AT_MAX)
             .map(|topic| text(&*topic.name))
             .collect()
     } else {
