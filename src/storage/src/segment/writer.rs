@@ -5,9 +5,10 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir};
+use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 
 use super::{index_path, log_path};
 use crate::config::BLOCK;
@@ -22,6 +23,8 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 const PREALLOCATE_BYTES: u64 = 16 << 20;
 /// Deletion cuts a file shorter by this much at a time, so that no single cut takes long.
 const SHORTEN_BYTES: u64 = 64 << 20;
+
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Writes all whole durable blocks of the log, and the rest of closed segments. Returns the bytes
 /// written.
@@ -147,11 +150,28 @@ async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, Storage
         other => other,
     };
     let file = file.map_err(StorageError::io("cannot open", path))?;
+    lock(shared, &file, path).await?;
     if fresh {
         // Also when the file is there: who made it may have been killed before this.
         sync_upwards(parent, &shared.config.data_dir).await?;
     }
     Ok(file)
+}
+
+/// A segment's file is locked while it is written. A killed process's writes keep their lock until
+/// they have landed: a padded last block that landed later would lie over what was appended since.
+async fn lock(shared: &Shared, file: &File, path: &Path) -> Result<(), StorageError> {
+    let until = now() + Duration::from_millis(shared.config.lock_wait_ms);
+    while !file
+        .try_lock()
+        .map_err(StorageError::io("cannot lock", path))?
+    {
+        if now() >= until {
+            return Err(StorageError::Locked { path: path.into() });
+        }
+        sleep(LOCK_RETRY).await;
+    }
+    Ok(())
 }
 
 /// Makes the names from `from` up to the data directory durable.
