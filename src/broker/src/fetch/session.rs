@@ -136,9 +136,9 @@ impl SessionCache {
         uses_topic_ids: bool,
         now: Instant,
         mut random: impl FnMut() -> u64,
-    ) -> Result<Rc<Session>, Interest> {
+    ) -> Result<Rc<Session>, Box<Interest>> {
         if !self.make_room(interest.len(), now) {
-            return Err(interest);
+            return Err(Box::new(interest));
         }
         let id = loop {
             let id = self.candidate(random());

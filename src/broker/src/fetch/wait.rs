@@ -101,7 +101,7 @@ async fn full(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
                     partitions,
                 };
             }
-            Err(given_back) => interest = given_back,
+            Err(given_back) => interest = *given_back,
         }
     }
     // Dead markers would be swept, but a standing watch is only replaced by its own set.

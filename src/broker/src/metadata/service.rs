@@ -92,11 +92,12 @@ pub(crate) async fn control(broker: Rc<Inner>, request: ControllerRequest) -> Co
     let service = broker.controller.as_ref().expect("only shard 0 is asked");
     let _turn = service.turn.acquire(1).await;
     let Decision { outcomes, changes } = decide(&mut service.controller.borrow_mut(), request);
-    let tickets = changes
-        .iter()
-        .map(|change| broker.storage.append_metadata(change.encode()));
+    let mut last = None;
+    for change in &changes {
+        last = Some(broker.storage.append_metadata(change.encode()));
+    }
     // The last one covers all before it.
-    if let Some(ticket) = tickets.last() {
+    if let Some(ticket) = last {
         if let Err(error) = broker.storage.durable(ticket).await {
             return ControllerReply::Failed(storage_refusal(&error));
         }

@@ -5,7 +5,7 @@ use super::answer::{
 };
 use super::{
     DeleteRecords, EpochEnd, EpochQuery, Isolation, LogDir, LogDirQuery, LowWatermark, OffsetFound,
-    OffsetQuery,
+    OffsetQuery, TopicSizes,
 };
 use crate::BrokerError;
 use crate::broker::Inner;
@@ -147,7 +147,7 @@ pub(crate) async fn ask_log_dirs(
         .boxed_local()
     })
     .await;
-    let mut topics: Vec<(Arc<str>, Vec<(i32, i64)>)> = Vec::new();
+    let mut topics: Vec<TopicSizes> = Vec::new();
     for ((name, tp), size) in wanted.into_iter().zip(sizes) {
         let size = size?;
         if size < 0 {
@@ -226,6 +226,9 @@ fn resolve(
     }
 }
 
+/// The places of some questions in the request, and the questions.
+type Share<Q> = (Vec<usize>, Vec<(TopicPartition, Q)>);
+
 /// Splits questions by owner, asks all owners at once, and puts the answers in the questions' order.
 async fn scatter<Q, A>(
     broker: &Rc<Inner>,
@@ -242,7 +245,7 @@ async fn scatter<Q, A>(
         "every question has a target"
     );
     let mut answers: Vec<Option<Result<A, BrokerError>>> = Vec::with_capacity(targets.len());
-    let mut shares: BTreeMap<ShardId, (Vec<usize>, Vec<(TopicPartition, Q)>)> = BTreeMap::new();
+    let mut shares: BTreeMap<ShardId, Share<Q>> = BTreeMap::new();
     for (place, (target, question)) in targets.into_iter().zip(questions).enumerate() {
         match target {
             Err(error) => answers.push(Some(Err(error))),

@@ -68,6 +68,9 @@ pub struct DeleteRecords {
 /// DescribeLogDirs: which partitions; `None` is all.
 pub type LogDirQuery = Option<Vec<(Arc<str>, Vec<i32>)>>;
 
+/// A topic's name, and (index, size in bytes) of its partitions.
+pub type TopicSizes = (Arc<str>, Vec<(i32, i64)>);
+
 /// The one log directory of this broker.
 #[derive(Clone, Debug)]
 pub struct LogDir {
@@ -77,8 +80,8 @@ pub struct LogDir {
     pub total_bytes: i64,
     /// What is free on it.
     pub usable_bytes: i64,
-    /// The partitions asked about that are there: name, and (index, size in bytes) of each.
-    pub topics: Vec<(Arc<str>, Vec<(i32, i64)>)>,
+    /// The partitions asked about that are there.
+    pub topics: Vec<TopicSizes>,
 }
 
 /// The outcome of one DeleteRecords part: the new low watermark.
