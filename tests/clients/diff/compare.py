@@ -18,9 +18,10 @@ class Broker:
         self.connection = None
         self.ids = {}
 
-    def call(self, key, version, value, damage=None):
+    def call(self, key, version, value, damage=None, patience=20):
         if self.connection is None:
             self.connection = Connection(self.address, self.apis)
+        self.connection.socket.settimeout(patience)
         try:
             return self.connection.call(key, version, value, damage)
         except (Closed, Malformed):
@@ -60,7 +61,7 @@ class Broker:
 
     def outcome(self, key, version, case):
         try:
-            answer = self.call(key, version, case.value(version, self), case.damage)
+            answer = self.call(key, version, case.value(version, self), case.damage, case.patience)
         except Closed:
             return {"closed": True}
         except Malformed as error:

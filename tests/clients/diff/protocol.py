@@ -216,7 +216,7 @@ def flexible(shape):
 class Connection:
     """One connection; requests one after the other."""
 
-    def __init__(self, address, apis, timeout=2):
+    def __init__(self, address, apis, timeout=20):
         host, port = address.rsplit(":", 1)
         self.apis, self.timeout = apis, timeout
         self.socket = socket.create_connection((host, int(port)), timeout)
