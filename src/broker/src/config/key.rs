@@ -80,7 +80,11 @@ impl Key {
             }
         };
         if self.support == Support::OnlyDefault && Some(value.as_str()) != self.default {
-            let lives_by = self.default.unwrap_or("null");
+            let lives_by = match self.default {
+                None => "null",
+                Some("") => "the empty list",
+                Some(default) => default,
+            };
             return Err(BrokerError::InvalidConfig(format!(
                 "Invalid value {value} for configuration {}: this broker supports only {lives_by}",
                 self.name
@@ -150,7 +154,7 @@ impl Key {
     }
 
     fn parse_list(&self, text: &str) -> Result<String, BrokerError> {
-        let words: Vec<&str> = if text.is_empty() {
+        let mut words: Vec<&str> = if text.is_empty() {
             Vec::new()
         } else {
             text.split(',').map(str::trim).collect()
@@ -163,6 +167,9 @@ impl Key {
                 }
             }
         }
+        // Kafka drops what a list has twice.
+        let mut seen = std::collections::BTreeSet::new();
+        words.retain(|word| seen.insert(*word));
         Ok(words.join(","))
     }
 
