@@ -18,11 +18,16 @@ pub(crate) struct Client {
 impl Client {
     /// Connects.
     pub(crate) async fn connect() -> Self {
-        let stream = Stream::connect(addr()).await.expect("the server listens");
-        Self {
+        Self::try_connect().await.expect("the server listens")
+    }
+
+    /// Connects to a server that may have gone.
+    pub(crate) async fn try_connect() -> Option<Self> {
+        let stream = Stream::connect(addr()).await.ok()?;
+        Some(Self {
             stream,
             correlation_id: Cell::new(0),
-        }
+        })
     }
 
     /// Sends a request and returns its correlation id.

@@ -158,3 +158,48 @@ fn the_cluster_id_stays() {
     let (simulation, _) = cluster.stop();
     assert_eq!(read(&mut Cluster::start_on(simulation, config(2))), first);
 }
+
+/// The trace of a server that is started, used from two sides, killed and started again.
+fn trace_of(seed: u64) -> u64 {
+    let mut cluster = Cluster::start(seed, config(3));
+    cluster.client(|client| async move { create_topic(&client, "t", 2).await });
+    produce_some(&mut cluster, 20);
+    cluster.simulation.spawn("consumer", async move {
+        // Until the server is killed, which may be at once.
+        let Some(client) = crate::client::Client::try_connect().await else {
+            return;
+        };
+        for offset in 0.. {
+            let request = crate::client::encode(FETCH, 1, &fetch("t", 0, offset, 1, 1_000));
+            if !client.try_send_raw(&request).await || client.frame().await.is_none() {
+                break;
+            }
+        }
+    });
+    produce_some(&mut cluster, 20);
+    let mut cluster = Cluster::start_on(cluster.kill(), config(2));
+    produce_some(&mut cluster, 20);
+    cluster.stop().0.trace_hash()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [1, 2, 3] {
+        assert_eq!(trace_of(seed), trace_of(seed));
+    }
+    assert_ne!(trace_of(1), trace_of(2));
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_cut() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::start(seed, config(3));
+        cluster.client(|client| async move { create_topic(&client, "t", 2).await });
+        produce_some(&mut cluster, 10);
+        let mut simulation = cluster.simulation;
+        simulation.power_cut();
+        let mut cluster = Cluster::start_on(simulation, config(2));
+        let counts = (count_of(&mut cluster, 0), count_of(&mut cluster, 1));
+        assert_eq!(counts, (5, 5), "seed {seed}");
+    }
+}
