@@ -51,8 +51,10 @@ const SHARDS_MAX: u16 = 256;
 pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, SettingsError> {
     let poll = poll(settings)?;
     let cpus = cpus(settings, poll)?;
-    let broker: BTreeMap<String, String> =
-        settings.broker_pairs().map(|(name, value, _)| (name.to_owned(), value.to_owned())).collect();
+    let broker: BTreeMap<String, String> = settings
+        .broker_pairs()
+        .map(|(name, value, _)| (name.to_owned(), value.to_owned()))
+        .collect();
     Ok(ServerConfig {
         listen: required(settings, "listen", socket_address)?,
         advertise: settings.parse("advertise", advertised)?,
@@ -63,7 +65,9 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         node_id: required(settings, "node-id", |text| number(text, 0, i32::MAX))?,
         cpus,
         poll,
-        engine: required(settings, "engine", |text| words(text, &[("glommio", Engine::Glommio)]))?,
+        engine: required(settings, "engine", |text| {
+            words(text, &[("glommio", Engine::Glommio)])
+        })?,
         memory_bytes: settings
             .parse("memory", |text| at_least(text, MEMORY_BYTES_MIN))?
             .unwrap_or_else(machine::memory_bytes_default),
@@ -78,16 +82,26 @@ fn required<T>(
     name: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, SettingsError> {
-    settings.parse(name, parse).map(|value| value.expect("the table has a default for it"))
+    settings
+        .parse(name, parse)
+        .map(|value| value.expect("the table has a default for it"))
 }
 
 fn at_least(text: &str, least: u64) -> Result<u64, String> {
     let bytes = size(text)?;
-    if bytes < least { Err(format!("expected at least {} MiB", least >> 20)) } else { Ok(bytes) }
+    if bytes < least {
+        Err(format!("expected at least {} MiB", least >> 20))
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("expected a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() {
+        Err("expected a directory".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
 }
 
 fn advertised(text: &str) -> Result<Advertised, String> {
@@ -97,14 +111,24 @@ fn advertised(text: &str) -> Result<Advertised, String> {
     if host.is_empty() {
         return Err(expected());
     }
-    Ok(Advertised { host: host.to_owned(), port: port.parse().map_err(|_| expected())? })
+    Ok(Advertised {
+        host: host.to_owned(),
+        port: port.parse().map_err(|_| expected())?,
+    })
 }
 
 fn poll(settings: &Settings) -> Result<Poll, SettingsError> {
     let spin = required(settings, "spin-us", |text| number(text, 1, 1_000_000u64))?;
     let spin = Duration::from_micros(spin);
     required(settings, "poll", |text| {
-        words(text, &[("park", Poll::Park), ("adaptive", Poll::Adaptive { spin }), ("spin", Poll::Spin)])
+        words(
+            text,
+            &[
+                ("park", Poll::Park),
+                ("adaptive", Poll::Adaptive { spin }),
+                ("spin", Poll::Spin),
+            ],
+        )
     })
 }
 
@@ -115,7 +139,9 @@ fn cpus(settings: &Settings, poll: Poll) -> Result<Vec<usize>, SettingsError> {
     let named = settings.parse("cpus", |text| {
         let cpus = cpu_list(text)?;
         match cpus.iter().find(|cpu| !usable.contains(cpu)) {
-            Some(cpu) => Err(format!("core {cpu} is not one this process may use ({usable:?})")),
+            Some(cpu) => Err(format!(
+                "core {cpu} is not one this process may use ({usable:?})"
+            )),
             None => Ok(cpus),
         }
     })?;
@@ -129,7 +155,11 @@ fn cpus(settings: &Settings, poll: Poll) -> Result<Vec<usize>, SettingsError> {
 
 /// `shards` cores out of `cpus`, going round when there are more shards than cores.
 fn around(cpus: &[usize], shards: u16) -> Vec<usize> {
-    cpus.iter().copied().cycle().take(usize::from(shards)).collect()
+    cpus.iter()
+        .copied()
+        .cycle()
+        .take(usize::from(shards))
+        .collect()
 }
 
 /// Connection limits are Kafka's broker keys; the `broker` crate has checked their values.
@@ -147,7 +177,9 @@ fn limits(
     Ok(ConnectionLimits {
         connections_max: checked.connections_max,
         connections_per_ip_max: checked.connections_per_ip_max,
-        idle_max: u64::try_from(checked.connections_max_idle_ms).ok().map(Duration::from_millis),
+        idle_max: u64::try_from(checked.connections_max_idle_ms)
+            .ok()
+            .map(Duration::from_millis),
         request_bytes_max: checked.request_bytes_max,
     })
 }

@@ -30,7 +30,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
     Ok(match matches.subcommand() {
         Some(("config", _)) => Action::ConfigExample,
         Some(("verify", of)) => Action::Verify {
-            dir: of.get_one::<PathBuf>("dir").cloned().expect("clap requires it"),
+            dir: of
+                .get_one::<PathBuf>("dir")
+                .cloned()
+                .expect("clap requires it"),
             wal_dir: of.get_one::<PathBuf>("wal-dir").cloned(),
         },
         Some((_, of)) => Action::Serve(command_line(of)),
@@ -59,7 +62,11 @@ fn command() -> Command {
         .subcommand(
             Command::new("verify")
                 .about("Check every checksum, chain and index of a data directory, offline")
-                .arg(Arg::new("dir").required(true).value_parser(value_parser!(PathBuf)))
+                .arg(
+                    Arg::new("dir")
+                        .required(true)
+                        .value_parser(value_parser!(PathBuf)),
+                )
                 .arg(
                     Arg::new("wal-dir")
                         .long("wal-dir")
@@ -87,7 +94,8 @@ fn serve() -> Command {
                 .action(ArgAction::Append)
                 .help("Set any key, Kafka's broker keys among them (num.partitions=3)"),
         );
-    KEYS.iter().fold(command, |command, key| command.arg(flag(key)))
+    KEYS.iter()
+        .fold(command, |command, key| command.arg(flag(key)))
 }
 
 fn flag(key: &'static Key) -> Arg {
@@ -95,7 +103,10 @@ fn flag(key: &'static Key) -> Arg {
         Some(default) => format!("{} [default: {default}]", key.doc),
         None => key.doc.to_owned(),
     };
-    Arg::new(key.name).long(key.name).value_name(key.shape).help(help)
+    Arg::new(key.name)
+        .long(key.name)
+        .value_name(key.shape)
+        .help(help)
 }
 
 fn command_line(of: &ArgMatches) -> CommandLine {
@@ -103,7 +114,12 @@ fn command_line(of: &ArgMatches) -> CommandLine {
     CommandLine {
         file: of.get_one::<PathBuf>("config").cloned(),
         flags: KEYS.iter().filter_map(given).collect(),
-        pairs: of.get_many::<String>("set").into_iter().flatten().cloned().collect(),
+        pairs: of
+            .get_many::<String>("set")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
     }
 }
 
@@ -122,9 +138,19 @@ mod tests {
 
     #[test]
     fn flags_and_pairs_reach_the_settings() {
-        let words =
-            ["tailwater", "serve", "--shards", "2", "--set", "num.partitions=3", "--config", "f"];
-        let Ok(Action::Serve(line)) = parsed(&words) else { panic!("serve") };
+        let words = [
+            "tailwater",
+            "serve",
+            "--shards",
+            "2",
+            "--set",
+            "num.partitions=3",
+            "--config",
+            "f",
+        ];
+        let Ok(Action::Serve(line)) = parsed(&words) else {
+            panic!("serve")
+        };
         assert_eq!(line.flags, [("shards", "2".to_owned())]);
         assert_eq!(line.pairs, ["num.partitions=3"]);
         assert_eq!(line.file, Some(PathBuf::from("f")));

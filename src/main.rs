@@ -63,7 +63,10 @@ fn sentence(error: impl std::fmt::Display) -> String {
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TAILWATER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// SIGTERM and SIGINT drain the server; a second one ends the process at once.
@@ -71,13 +74,15 @@ fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<signal_hook::iterator:
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count > 0 {
-                std::process::exit(128 + SIGINT);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for (count, _) in signals.forever().enumerate() {
+                if count > 0 {
+                    std::process::exit(128 + SIGINT);
+                }
+                shutdown.trigger();
             }
-            shutdown.trigger();
-        }
-    })?;
+        })?;
     Ok(handle)
 }

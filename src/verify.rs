@@ -11,7 +11,10 @@ use crate::machine;
 /// Checks a data directory and alters nothing. Problems found are an error, so that scripts see.
 pub(crate) fn verify(dir: &Path, wal_dir: Option<&Path>) -> Result<(), String> {
     if !dir.join("root").is_file() {
-        return Err(format!("{} is not a data directory: it has no root file", dir.display()));
+        return Err(format!(
+            "{} is not a data directory: it has no root file",
+            dir.display()
+        ));
     }
     let report = run(dir, wal_dir)?;
     println!(
@@ -45,10 +48,14 @@ fn run(dir: &Path, wal_dir: Option<&Path>) -> Result<VerifyReport, String> {
         let (sender, dir, wal_dir) = (sender.clone(), dir.clone(), wal_dir.clone());
         async move {
             let report = tailwater_storage::verify(&dir, wal_dir.as_deref()).await;
-            sender.send(report).expect("the receiver outlives the shard");
+            sender
+                .send(report)
+                .expect("the receiver outlives the shard");
         }
     })
     .map_err(|error| error.to_string())?;
     running.join().map_err(|error| error.to_string())?;
-    receiver.recv().map_err(|_| "the check ended without a report".to_owned())
+    receiver
+        .recv()
+        .map_err(|_| "the check ended without a report".to_owned())
 }

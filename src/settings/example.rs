@@ -16,11 +16,25 @@ pub(crate) fn example<'a>(
     );
     for key in KEYS {
         let value = key.default.unwrap_or("");
-        entry(&mut text, key.doc, key.name, value, key.default.is_some(), Some(key.shape));
+        entry(
+            &mut text,
+            key.doc,
+            key.name,
+            value,
+            key.default.is_some(),
+            Some(key.shape),
+        );
     }
     text.push_str("# Kafka's broker keys, with Kafka's names and meanings.\n\n");
     for (name, default, doc) in broker {
-        entry(&mut text, &first_sentence(doc), name, default.unwrap_or(""), default.is_some(), Some(""));
+        entry(
+            &mut text,
+            &first_sentence(doc),
+            name,
+            default.unwrap_or(""),
+            default.is_some(),
+            Some(""),
+        );
     }
     text
 }
@@ -30,7 +44,11 @@ fn entry(text: &mut String, doc: &str, name: &str, value: &str, set: bool, shape
         let _ = writeln!(text, "# {line}");
     }
     let bare = value.parse::<i64>().is_ok() || value == "true" || value == "false";
-    let shown = if set { value.to_owned() } else { shape.unwrap_or("").to_owned() };
+    let shown = if set {
+        value.to_owned()
+    } else {
+        shape.unwrap_or("").to_owned()
+    };
     let shown = if bare { shown } else { format!("\"{shown}\"") };
     let _ = writeln!(text, "#{name} = {shown}\n");
 }

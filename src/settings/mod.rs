@@ -48,15 +48,25 @@ pub(crate) enum SettingsError {
     #[error("the configuration file {path} is not valid TOML: {error}")]
     NotToml { path: String, error: String },
     #[error("unknown key `{name}` in {source_of_it}{}", did_you_mean(.nearest))]
-    UnknownKey { name: String, source_of_it: Source, nearest: Option<String> },
+    UnknownKey {
+        name: String,
+        source_of_it: Source,
+        nearest: Option<String>,
+    },
     #[error("`{name}` from {source_of_it} is `{value}`: {reason}")]
-    BadValue { name: String, value: String, source_of_it: Source, reason: String },
+    BadValue {
+        name: String,
+        value: String,
+        source_of_it: Source,
+        reason: String,
+    },
     #[error("--set takes KEY=VALUE, not `{0}`")]
     NotAPair(String),
 }
 
 fn did_you_mean(name: &Option<String>) -> String {
-    name.as_ref().map_or(String::new(), |n| format!("; did you mean `{n}`?"))
+    name.as_ref()
+        .map_or(String::new(), |n| format!("; did you mean `{n}`?"))
 }
 
 /// What the command line said, before it is merged.
@@ -94,7 +104,9 @@ impl Settings {
         broker_keys: &dyn BrokerKeys,
     ) -> Result<Self, SettingsError> {
         let known = Known::new(broker_keys);
-        let mut settings = Self { values: BTreeMap::new() };
+        let mut settings = Self {
+            values: BTreeMap::new(),
+        };
         for key in KEYS {
             if let Some(default) = key.default {
                 settings.put(key.name, default.to_owned(), Source::Default);
@@ -108,8 +120,9 @@ impl Settings {
             settings.put(name, value.clone(), Source::Flag(format!("--{name}")));
         }
         for pair in &command_line.pairs {
-            let (name, value) =
-                pair.split_once('=').ok_or_else(|| SettingsError::NotAPair(pair.clone()))?;
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| SettingsError::NotAPair(pair.clone()))?;
             let source = Source::Flag("--set".to_owned());
             known.require(name, &source)?;
             settings.put(name, value.to_owned(), source);
@@ -136,7 +149,9 @@ impl Settings {
         known: &Known,
     ) -> Result<(), SettingsError> {
         for (variable, value) in environment {
-            let Some(rest) = variable.strip_prefix("TAILWATER_") else { continue };
+            let Some(rest) = variable.strip_prefix("TAILWATER_") else {
+                continue;
+            };
             if rest == "LOG" {
                 continue; // The log filter is read where logging starts.
             }
@@ -170,8 +185,12 @@ impl Settings {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, SettingsError> {
         debug_assert!(KEYS.iter().any(|key| key.name == name));
-        let Some((value, source)) = self.values.get(name) else { return Ok(None) };
-        parse(value).map(Some).map_err(|reason| Self::bad(name, value, source, reason))
+        let Some((value, source)) = self.values.get(name) else {
+            return Ok(None);
+        };
+        parse(value)
+            .map(Some)
+            .map_err(|reason| Self::bad(name, value, source, reason))
     }
 
     /// The sentence for a value that `name` cannot have.
@@ -195,7 +214,9 @@ struct Known {
 impl Known {
     fn new(broker_keys: &dyn BrokerKeys) -> Self {
         let own = KEYS.iter().map(|key| key.name.to_owned());
-        let names = own.chain(broker_keys.names().into_iter().map(str::to_owned)).collect();
+        let names = own
+            .chain(broker_keys.names().into_iter().map(str::to_owned))
+            .collect();
         Self { names }
     }
 
@@ -212,14 +233,18 @@ impl Known {
 
     fn of_environment(&self, rest: &str, source: &Source) -> Result<String, SettingsError> {
         let spelled = |name: &String| name.to_uppercase().replace(['.', '-'], "_");
-        self.names.iter().find(|name| spelled(name) == rest).cloned().ok_or_else(|| {
-            let name = rest.to_lowercase();
-            SettingsError::UnknownKey {
-                nearest: self.nearest(&name.replace('_', ".")),
-                name,
-                source_of_it: source.clone(),
-            }
-        })
+        self.names
+            .iter()
+            .find(|name| spelled(name) == rest)
+            .cloned()
+            .ok_or_else(|| {
+                let name = rest.to_lowercase();
+                SettingsError::UnknownKey {
+                    nearest: self.nearest(&name.replace('_', ".")),
+                    name,
+                    source_of_it: source.clone(),
+                }
+            })
     }
 
     fn nearest(&self, name: &str) -> Option<String> {

@@ -10,7 +10,11 @@ where
 {
     let expected = || format!("expected a whole number from {least} to {most}");
     let value: T = text.trim().parse().map_err(|_| expected())?;
-    if value < least || value > most { Err(expected()) } else { Ok(value) }
+    if value < least || value > most {
+        Err(expected())
+    } else {
+        Ok(value)
+    }
 }
 
 /// A size in bytes: `4096`, `64KiB`, `1GB`.
@@ -24,7 +28,10 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// An address to listen on. A name is resolved; its first address counts.
 pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected HOST:PORT";
-    text.to_socket_addrs().map_err(|_| expected.to_owned())?.next().ok_or(expected.to_owned())
+    text.to_socket_addrs()
+        .map_err(|_| expected.to_owned())?
+        .next()
+        .ok_or(expected.to_owned())
 }
 
 /// Cores such as `0,2-3`, in the order given, none twice.
@@ -33,7 +40,10 @@ pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, String> {
     let expected = || "expected cores such as 0,2-3, each at most once".to_owned();
     let mut cpus = Vec::new();
     for part in text.split(',') {
-        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+        let (first, last) = part
+            .trim()
+            .split_once('-')
+            .unwrap_or((part.trim(), part.trim()));
         let first: usize = first.parse().map_err(|_| expected())?;
         let last: usize = last.parse().map_err(|_| expected())?;
         if first > last || last >= CPUS_MAX {
@@ -51,8 +61,12 @@ pub(crate) fn cpu_list(text: &str) -> Result<Vec<usize>, String> {
 
 /// One of a few words.
 pub(crate) fn words<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
-        let all: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        format!("expected {}", all.join(", "))
-    })
+    choices
+        .iter()
+        .find(|(word, _)| *word == text.trim())
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let all: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            format!("expected {}", all.join(", "))
+        })
 }

@@ -8,7 +8,9 @@ impl BrokerKeys for Names {
 }
 
 fn load(line: &CommandLine, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-    let pairs = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    let pairs = environment
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
     Settings::load(line, pairs, &Names)
 }
 
@@ -16,15 +18,23 @@ fn with_file(text: &str) -> (tempfile::NamedTempFile, CommandLine) {
     use std::io::Write;
     let mut file = tempfile::NamedTempFile::new().expect("a scratch file");
     file.write_all(text.as_bytes()).expect("written");
-    let line = CommandLine { file: Some(file.path().to_owned()), ..CommandLine::default() };
+    let line = CommandLine {
+        file: Some(file.path().to_owned()),
+        ..CommandLine::default()
+    };
     (file, line)
 }
 
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
-    let (_file, mut line) = with_file("node-id = 3\nshards = 2\nnum.partitions = 7\nlisten = \"h:1\"");
+    let (_file, mut line) =
+        with_file("node-id = 3\nshards = 2\nnum.partitions = 7\nlisten = \"h:1\"");
     line.flags.push(("node-id", "5".to_owned()));
-    let settings = load(&line, &[("TAILWATER_NODE_ID", "4"), ("TAILWATER_SHARDS", "9")]).unwrap();
+    let settings = load(
+        &line,
+        &[("TAILWATER_NODE_ID", "4"), ("TAILWATER_SHARDS", "9")],
+    )
+    .unwrap();
     assert_eq!(settings.text("node-id"), Some("5"));
     assert_eq!(settings.text("shards"), Some("9"));
     assert_eq!(settings.text("listen"), Some("h:1"));
@@ -44,8 +54,11 @@ fn an_unknown_key_is_refused_with_the_nearest_known_name() {
 
 #[test]
 fn kafka_names_are_spelled_with_underscores_in_the_environment() {
-    let settings =
-        load(&CommandLine::default(), &[("TAILWATER_AUTO_CREATE_TOPICS_ENABLE", "false")]).unwrap();
+    let settings = load(
+        &CommandLine::default(),
+        &[("TAILWATER_AUTO_CREATE_TOPICS_ENABLE", "false")],
+    )
+    .unwrap();
     assert_eq!(settings.text("auto.create.topics.enable"), Some("false"));
 }
 
@@ -53,9 +66,15 @@ fn kafka_names_are_spelled_with_underscores_in_the_environment() {
 fn a_bad_value_names_its_key_and_where_it_came_from() {
     let (_file, line) = with_file("node-id = \"x\"");
     let settings = load(&line, &[]).unwrap();
-    let error = settings.parse("node-id", |t| number(t, 0, 10)).unwrap_err().to_string();
+    let error = settings
+        .parse("node-id", |t| number(t, 0, 10))
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("`node-id` from "), "{error}");
-    assert!(error.ends_with("expected a whole number from 0 to 10"), "{error}");
+    assert!(
+        error.ends_with("expected a whole number from 0 to 10"),
+        "{error}"
+    );
 }
 
 #[test]
