@@ -1,11 +1,10 @@
 //! Kafka's wire protocol: frames, the API table, requests decoded, answers encoded.
 //!
 //! Owns the bytes between a socket and a handler. Must not know what an API does, which topics
-//! exist or what an error code means: it carries `i16`s. No I/O, no clock, no state but that of
-//! [`frame::FrameReader`].
+//! exist or what an error code means: it carries `i16`s. No I/O, no clock, no state.
 //!
-//! The way of a request: [`frame::FrameReader`] cuts frames, [`RequestFrame::decode`] reads the
-//! header, [`Request::decode`] skims the body (so that nothing is allocated on a claim alone) and
+//! The way of a request: [`frame::parse_length`] checks a frame's length, [`RequestFrame::decode`]
+//! reads the header, [`Request::decode`] skims the body (so that nothing is allocated on a claim alone) and
 //! decodes it; a handler makes a [`Response`], and [`encode_response`] turns it into pieces for one
 //! vectored write.
 //!
