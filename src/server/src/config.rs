@@ -101,6 +101,24 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// Kafka's broker keys: those that were set, and under Kafka's names what the fields above
+    /// say, so that clients who ask are told what holds.
+    pub(crate) fn broker_pairs(&self) -> BTreeMap<String, String> {
+        let mut pairs = self.broker.clone();
+        let mut put = |name: &str, value: String| pairs.insert(name.to_owned(), value);
+        for name in ["broker.id", "node.id"] {
+            put(name, self.node_id.to_string());
+        }
+        for name in ["log.dir", "log.dirs"] {
+            put(name, self.data_dir.display().to_string());
+        }
+        put("listeners", format!("PLAINTEXT://{}", self.listen));
+        if let Some(Advertised { host, port }) = &self.advertise {
+            put("advertised.listeners", format!("PLAINTEXT://{host}:{port}"));
+        }
+        pairs
+    }
+
     /// What clients are told, once the address listened on is known.
     pub(crate) fn identity(&self, addr: SocketAddr, cluster_id: Uuid) -> Identity {
         let (host, port) = match &self.advertise {

@@ -79,7 +79,7 @@ impl Program {
                 config.listen
             )));
         }
-        let settings = BrokerSettings::from_pairs(&config.broker)
+        let settings = BrokerSettings::from_pairs(&config.broker_pairs())
             .map_err(|error| StartError::Config(error.to_string()))?;
         let (sender, receiver) = sync_channel(1);
         let program = Self {

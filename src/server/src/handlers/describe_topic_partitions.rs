@@ -16,15 +16,12 @@ use super::common::{TOPIC_OPERATIONS, broker_id, text, topic_name};
 use super::metadata::unknown_code;
 use crate::shard::Shard;
 
-/// Partitions of one answer, as Kafka's `max.request.partition.size.limit`.
-const PARTITIONS_MAX: i32 = 2000;
-
-/// Each topic has a partition, so that no page of all topics has more of them, and the next page
-/// begins with one more.
-const TOPICS_LOOKED_AT_MAX: usize = PARTITIONS_MAX as usize + 1;
-
 pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> Response {
     let image = shard.broker.image();
+    let partitions_max = image.settings().described_partitions_max;
+    // Each topic has a partition, so no page of all topics has more of them, and the next page
+    // begins with one more.
+    let topics_max = usize::try_from(partitions_max).unwrap_or(usize::MAX);
     let (from, from_partition) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.0.clone(), cursor.partition_index),
         None => (StrBytes::default(), 0),
@@ -32,7 +29,7 @@ pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> 
     let names: BTreeSet<StrBytes> = if request.topics.is_empty() {
         image
             .topics_from(&from)
-            .take(TOPICS_LOOKED_AT_MAX)
+            .take(topics_max.saturating_add(1))
             .map(|topic| text(&*topic.name))
             .collect()
     } else {
@@ -53,7 +50,7 @@ pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> 
         shard,
         image: &image,
         me: broker_id(&shard.identity),
-        room: request.response_partition_limit.clamp(1, PARTITIONS_MAX),
+        room: request.response_partition_limit.clamp(1, partitions_max),
         response: DescribeTopicPartitionsResponse::default(),
     };
     Response::DescribeTopicPartitions(page.fill(&names, &from, from_partition))

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, MetadataRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use tailwater_server::Advertised;
 
 use crate::cluster::{Cluster, config};
 use crate::requests::*;
@@ -232,6 +233,56 @@ fn the_broker_describes_itself() {
             partition.partition_size
         );
         assert!(dirs.results[0].usable_bytes > 0);
+    });
+}
+
+#[test]
+fn a_page_of_partitions_is_as_long_as_is_configured() {
+    let mut config = config(2);
+    let limit = ("max.request.partition.size.limit", "2");
+    config.broker.insert(limit.0.to_owned(), limit.1.to_owned());
+    let mut cluster = Cluster::start(10, config);
+    cluster.client(|client| async move {
+        create_topic(&client, "t", 5).await;
+        let request = DescribeTopicPartitionsRequest::default();
+        let page = client.call(0, &request).await;
+        assert_eq!(page.topics[0].partitions.len(), 2);
+        assert_eq!(page.next_cursor.unwrap().partition_index, 2);
+    });
+}
+
+#[test]
+fn the_broker_describes_the_configuration_it_runs_with() {
+    let mut config = config(2);
+    config.node_id = 7;
+    config.advertise = Some(Advertised {
+        host: "broker.example".to_owned(),
+        port: 9_000,
+    });
+    let mut cluster = Cluster::start(11, config);
+    cluster.client(|client| async move {
+        let request = DescribeConfigsRequest::default().with_resources(vec![
+            DescribeConfigsResource::default()
+                .with_resource_type(4)
+                .with_resource_name(StrBytes::from_static_str("7"))
+                .with_configuration_keys(None),
+        ]);
+        let described = client.call(4, &request).await;
+        let value = |name: &str| {
+            let configs = &described.results[0].configs;
+            let config = configs.iter().find(|config| &*config.name == name);
+            config.unwrap().value.as_deref().map(str::to_owned)
+        };
+        for (name, expected) in [
+            ("advertised.listeners", "PLAINTEXT://broker.example:9000"),
+            ("broker.id", "7"),
+            ("listeners", "PLAINTEXT://127.0.0.1:9092"),
+            ("log.dir", "/data"),
+            ("log.dirs", "/data"),
+            ("node.id", "7"),
+        ] {
+            assert_eq!(value(name).as_deref(), Some(expected), "{name}");
+        }
     });
 }
 
