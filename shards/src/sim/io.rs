@@ -360,7 +360,13 @@ impl World {
             in_flight.waker = None;
             in_flight.orphaned = true;
             let lands = in_flight.op.changes_the_disk() && self.rng.disk.coin();
-            if lands {
+            if lands && in_flight.op.fd().is_none() {
+                // A change of names is a system call: it ends before its process lets go of its
+                // descriptors, and with them of its locks.
+                self.disk
+                    .perform_orphaned(&in_flight.op, &mut self.rng.disk);
+                self.io_release(&in_flight.op);
+            } else if lands {
                 let delay = orphan_delay(&mut self.rng.disk);
                 in_flight.event = self.after(delay, Event::Io(id));
                 self.ios.in_flight.insert(id, in_flight);

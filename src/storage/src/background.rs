@@ -43,13 +43,13 @@ pub(crate) async fn watch_disk(shared: Rc<Shared>) {
     loop {
         if let Some(free) = free_bytes(&shared.config).await {
             let reserve = shared.config.disk_reserve_bytes;
-            let full = free < reserve;
+            // Without room for another WAL file, appends would wait for one and not be refused.
+            let short = free < reserve + shared.wal.file_bytes();
+            let full = free < reserve || (short && shared.wal.is_starved());
             if full != shared.full.replace(full) {
                 tracing::warn!(full, free, reserve, "free space against the disk's reserve");
             }
-            shared
-                .wal
-                .set_growth_stopped(free < reserve + shared.wal.file_bytes());
+            shared.wal.set_growth_stopped(short);
         }
         if !pause(&shared, WATCH_INTERVAL).await {
             break;

@@ -9,14 +9,15 @@ use tailwater_shards::{dir, fatal, yield_now};
 
 use crate::checkpoint::format::Group;
 use crate::checkpoint::reader;
-use crate::config::BLOCK;
 use crate::error::StorageError;
 use crate::ids::Generation;
 use crate::log::{Log, PartitionRecord, Run};
 use crate::segment::writer::{remove_segment, run_bytes, write_behind};
 use crate::storage::Shared;
 use crate::wal::file::{WalFile, WalName};
+use crate::wal::format::ENTRY_HEADER_BYTES;
 use crate::wal::gather::{CarryGroup, CarryItem, Span};
+use crate::wal::ring::FREEING_PART;
 
 /// From this part of the WAL in use on, files are freed.
 const FREE_FROM_PERCENT: u64 = 50;
@@ -129,8 +130,7 @@ async fn free(shared: &Rc<Shared>, oldest: &Rc<WalFile>) -> Result<bool, Storage
             .collect()
     };
     let is_oldest = |file: &WalFile| std::ptr::eq(file, Rc::as_ptr(oldest));
-    let how = Clearing::of(shared, logs.len());
-    Box::pin(clear(shared, &logs, how, is_oldest)).await?;
+    Box::pin(clear(shared, &logs, false, is_oldest)).await?;
     if needs(&logs, is_oldest) {
         return Ok(false);
     }
@@ -151,48 +151,22 @@ fn needs(logs: &[Log], is_old: impl Fn(&WalFile) -> bool) -> bool {
         .any(|log| !log.is_dropped() && log.health().is_ok() && log.has_runs_in(&is_old))
 }
 
-/// How a log gives up its place in a WAL file.
-#[derive(Clone, Copy)]
-struct Clearing {
-    /// Logs with this much outstanding are written to their segments.
-    write_from_bytes: u64,
-    /// Even a block that is not full is written, and the segment closed for it.
-    close: bool,
-    /// No more than this is carried in all.
-    carry_bytes_max: u64,
-}
-
-impl Clearing {
-    /// Usually small tails are carried. While appends wait, carrying must take less room than it
-    /// frees, or the ring would never recover: then only parts of blocks are carried, and if even
-    /// these are too many, none.
-    fn of(shared: &Shared, logs: usize) -> Self {
-        let file_bytes = shared.wal.file_bytes();
-        if !shared.wal.is_starved() {
-            return Self {
-                write_from_bytes: shared.config.carry_below_bytes,
-                close: false,
-                carry_bytes_max: u64::MAX,
-            };
-        }
-        Self {
-            write_from_bytes: BLOCK,
-            close: logs as u64 * BLOCK > file_bytes / 2,
-            carry_bytes_max: u64::MAX,
-        }
-    }
-}
-
-/// Writes or carries what only these files have, as far as the bound on carrying lets it.
+/// Writes or carries what only these files have. Large parts are written to their segments, small
+/// ones carried, but no more of these than what freeing may take of the ring: logs beyond that
+/// have their segments closed and completed, or `and_no_more` leaves them for another time.
 async fn clear(
     shared: &Rc<Shared>,
     logs: &[Log],
-    how: Clearing,
+    and_no_more: bool,
     is_old: impl Fn(&WalFile) -> bool,
 ) -> Result<(), StorageError> {
+    // If freeing has eaten into its reserve, it carries only what it cannot write.
+    let carry_max = match shared.wal.has_reserve() {
+        true => shared.wal.file_bytes() / FREEING_PART,
+        false => 0,
+    };
     let mut group = Rc::new(CarryGroup::default());
-    let mut carried = 0;
-    let mut round = 0;
+    let (mut carried, mut round) = (0, 0);
     for log in logs {
         if shared.stopping.get() {
             return Err(StorageError::ShuttingDown);
@@ -200,14 +174,19 @@ async fn clear(
         if log.is_dropped() || log.health().is_err() || !log.has_runs_in(&is_old) {
             continue;
         }
-        if how.close {
+        if carried >= carry_max {
+            if and_no_more {
+                break;
+            }
             log.close_active();
         }
-        if log.outstanding() >= how.write_from_bytes || log.has_closed_outstanding() {
+        let outstanding = log.outstanding();
+        if outstanding >= shared.config.carry_below_bytes || log.has_closed_outstanding() {
             write_log(shared, log).await?;
         }
         for runs in log.runs_only_in(&is_old, CARRY_BYTES_MAX) {
-            let bytes: u64 = runs.iter().map(|run| u64::from(run.len)).sum();
+            let bytes = runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
+            let bytes = bytes + ENTRY_HEADER_BYTES as u64;
             carried += bytes;
             round += bytes;
             if let Some(item) = tolerate(carry_item(log, &runs, &group).await)? {
@@ -218,9 +197,6 @@ async fn clear(
             // What waits to be carried is memory.
             std::mem::take(&mut group).finished().await;
             round = 0;
-        }
-        if carried >= how.carry_bytes_max {
-            break;
         }
     }
     group.finished().await;
@@ -370,11 +346,7 @@ async fn retire_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
         // Carrying takes room: some is made first.
         return Ok(());
     }
-    let how = Clearing {
-        carry_bytes_max: shared.wal.file_bytes() / 2,
-        ..Clearing::of(shared, logs.len())
-    };
-    Box::pin(clear(shared, &logs, how, is_old)).await?;
+    Box::pin(clear(shared, &logs, true, is_old)).await?;
     if needs(&logs, is_old) {
         shared.wal.behind.notify_one();
         return Ok(());

@@ -12,7 +12,7 @@ use tailwater_shards::{IoClass, SharedBuf, fatal, sleep_until, spawn, timeout};
 use super::commit::{Built, Chain, Plan, build_carries, build_headers, build_items};
 use super::gather::{CarryItem, Item, List, partition_of};
 use super::progress::{Advance, CarriedTo, Flight, Touched};
-use super::ring::{KEEP_FOR_CARRYING, KEEP_FOR_DRAINING, Placement};
+use super::ring::{KEEP_FOR_FREEING, Placement};
 use super::{ChainState, Ticket, Wal};
 use crate::log::{NewRun, Place};
 
@@ -116,11 +116,7 @@ impl Wal {
             (list, plan)
         };
         let draining = list.seq <= self.drain_upto.get();
-        let keep = if draining {
-            KEEP_FOR_CARRYING
-        } else {
-            KEEP_FOR_DRAINING
-        };
+        let keep = if draining { 0 } else { KEEP_FOR_FREEING };
         let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, keep) else {
             self.gather.borrow_mut().put_back(list);
             self.starved.set(true);
@@ -199,7 +195,10 @@ impl Wal {
             return None;
         }
         let mut plan = Plan::of_headers(Vec::new());
-        let placement = self.ring.borrow_mut().place(plan.length as u64, 0)?;
+        let placement = self
+            .ring
+            .borrow_mut()
+            .place(plan.length as u64, KEEP_FOR_FREEING)?;
         let built = build_headers(&mut plan, self.chain_at(&placement));
         let last_end_lsn = chain.last_end_lsn;
         let outgoing = self.outgoing(

@@ -137,7 +137,10 @@ impl Wal {
             commit_bytes_max: config.commit_bytes_max.min(body_bytes_max),
             commits_in_flight_max: config.commits_in_flight_max.max(1),
             // What waits has to fit the file that is kept for draining it.
-            pending_bytes_max: config.pending_bytes_max.min(body_bytes_max / 2).max(1),
+            pending_bytes_max: config
+                .pending_bytes_max
+                .min(body_bytes_max / file::usize_of(ring::FREEING_PART))
+                .max(1),
             idle_cover: Duration::from_millis(config.idle_cover_ms),
             body_bytes_max,
             gather: RefCell::default(),
@@ -286,6 +289,11 @@ impl Wal {
     /// The usual size of a WAL file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.ring.borrow().file_bytes
+    }
+
+    /// Whether freeing has the files that appends leave for it.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.ring.borrow().spare() >= ring::KEEP_FOR_FREEING
     }
 
     pub(crate) fn used_percent(&self) -> u64 {

@@ -18,13 +18,14 @@ pub(crate) struct Placement {
 }
 
 /// To free a file takes two things that take space themselves: carrying its small tails, and a
-/// checkpoint, for which all that has been appended must be durable. So appends leave two files,
-/// what a checkpoint waits for leaves one, and carrying may take the last.
-pub(crate) const KEEP_FOR_DRAINING: usize = 2;
-/// What a checkpoint waits for leaves this many files.
-pub(crate) const KEEP_FOR_CARRYING: usize = 1;
+/// checkpoint, for which all that has been appended must be durable. Each of them is bounded by a
+/// [`FREEING_PART`] of a file, so freeing one gains more than it takes. Appends leave three files
+/// for it.
+pub(crate) const KEEP_FOR_FREEING: usize = 3;
+/// The part of a file that carrying may take, and the part that appends may wait with.
+pub(crate) const FREEING_PART: u64 = 4;
 /// How many files of the usual size a ring has at least, besides the first.
-const FILES_MIN: u64 = 5;
+const FILES_MIN: u64 = 7;
 
 pub(crate) struct Ring {
     /// Oldest first; the last is the current one.
@@ -100,10 +101,12 @@ impl Ring {
     }
 
     /// A place for `len` bytes, or `None` until a file is freed or ready. `keep` files that can
-    /// be had stay for others: see [`KEEP_FOR_DRAINING`].
+    /// be had stay for others, see [`KEEP_FOR_FREEING`]: also what is left of a file that freeing
+    /// has begun is not taken from it.
     pub(crate) fn place(&mut self, len: u64, keep: usize) -> Option<Placement> {
+        let spare = self.spare();
         if self.position + len > self.current().bytes {
-            if !self.may_switch(keep) {
+            if spare <= keep {
                 return None;
             }
             if self.ready.front().is_none_or(|next| next.capacity() < len) {
@@ -112,6 +115,8 @@ impl Ring {
             let next = self.ready.pop_front().expect("looked at just now");
             self.in_use.push_back(next);
             self.position = BLOCK;
+        } else if spare < keep {
+            return None;
         }
         let position = self.position;
         self.position += len;
@@ -124,7 +129,8 @@ impl Ring {
         })
     }
 
-    fn may_switch(&self, keep: usize) -> bool {
+    /// How many files there are, or could be, after the current one.
+    pub(crate) fn spare(&self) -> usize {
         let growth = if self.growth_stopped {
             0
         } else {
@@ -132,7 +138,7 @@ impl Ring {
         };
         let growth = usize::try_from(growth / self.file_bytes).unwrap_or(usize::MAX);
         let at_hand = self.ready.len() + self.freed.len() + usize::from(self.preparing);
-        !self.ready.is_empty() && at_hand.saturating_add(growth) > keep
+        at_hand.saturating_add(growth)
     }
 
     fn can_grow(&self) -> bool {

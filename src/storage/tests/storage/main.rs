@@ -10,8 +10,11 @@
     reason = "tests"
 )]
 
+mod corruption;
 mod crashes;
 mod group_commit;
 mod harness;
+mod lifetimes;
 mod reads;
 mod solo;
+mod starts;

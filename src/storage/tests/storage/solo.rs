@@ -80,6 +80,12 @@ where
             let seed = recovered.seeds.into_iter().next().unwrap();
             let storage = Storage::start(seed, &config).await.unwrap();
             storage.set_metadata_snapshot(Rc::new(Bytes::new));
+            let stuck = storage.clone();
+            tailwater_shards::spawn("watchdog", async move {
+                tailwater_shards::sleep(std::time::Duration::from_secs(600)).await;
+                panic!("stuck: {stuck:?}");
+            })
+            .detach();
             let body = body.borrow_mut().take().unwrap();
             let value = body(Started {
                 storage,

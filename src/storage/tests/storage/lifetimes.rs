@@ -1,0 +1,287 @@
+//! What comes and goes: topics, old segments, WAL files, checkpoints, disk space.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tailwater_shards::sim::Simulation;
+use tailwater_shards::{IoClass, dir, io_stats, sleep, wall_clock_ms};
+use tailwater_storage::{
+    LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
+};
+
+use crate::harness::{DATA, read_all, small};
+use crate::solo::{OTHER, TOPIC, append, boot, fill, one, solo, tp};
+
+async fn names(path: PathBuf) -> Vec<String> {
+    dir::list(&path)
+        .await
+        .unwrap_or_default()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect()
+}
+
+fn directory(partition: i32) -> PathBuf {
+    PathBuf::from(format!("{DATA}/{}/{partition}", TOPIC.as_hyphenated()))
+}
+
+#[test]
+fn a_wal_far_smaller_than_what_goes_through_it_is_recycled() {
+    let mut sim = Simulation::new(1);
+    solo(&mut sim, &small(), |started| async move {
+        // Many small tails, which are carried, and a large one, which is written.
+        for _ in 0..150 {
+            for partition in 0..60 {
+                fill(&started, &started.log(partition), 1, 300).await;
+            }
+            fill(&started, &started.log(60), 2, 9000).await;
+        }
+        let files = names(PathBuf::from(format!("{DATA}/wal"))).await;
+        assert!(files.len() <= 8, "{files:?}");
+        started.storage.check_invariants();
+    });
+    sim.power_cut();
+    solo(&mut sim, &small(), |started| async move {
+        for partition in 0..60 {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 150);
+        }
+        assert_eq!(read_all(&started.log(60)).await.len(), 300);
+    });
+}
+
+#[test]
+fn appends_wait_for_room_and_go_on_when_the_disk_is_slow() {
+    let mut sim = Simulation::new(2);
+    sim.faults().slow(
+        tailwater_shards::sim::Matching::kind(tailwater_shards::sim::IoKind::Write).on(".log"),
+        10_000,
+        Duration::from_millis(30),
+    );
+    solo(&mut sim, &small(), |started| async move {
+        let log = started.log(0);
+        for _ in 0..1500 {
+            started.storage.room().await;
+            append(&log, one(4000, 0), Sync::Durable).unwrap();
+        }
+        let ticket = log.ticket_of(1499).unwrap();
+        started.storage.durable(ticket).await.unwrap();
+        assert!(
+            started.storage.room_waits() > 0,
+            "6 MB do not fit a WAL of 1 MiB"
+        );
+    });
+}
+
+#[test]
+fn a_dropped_topic_is_gone_and_its_name_is_free_for_another_id() {
+    let mut sim = Simulation::new(3);
+    solo(&mut sim, &small(), |started| async move {
+        let log = started.log(0);
+        fill(&started, &log, 60, 1000).await;
+        let mut written = names(directory(0)).await;
+        while written.is_empty() {
+            sleep(Duration::from_millis(10)).await;
+            written = names(directory(0)).await;
+        }
+        started.storage.drop_log(tp(0)).await;
+        assert!(matches!(
+            log.read(0, 9, 100, true).await,
+            Err(ReadError::Dropped)
+        ));
+        let refused = append(&log, one(10, 0), Sync::Durable);
+        assert!(matches!(refused, Err(StorageError::Dropped)));
+        sleep(Duration::from_secs(1)).await;
+        assert!(!dir::exists(&directory(0)).await.unwrap());
+        // The same partition of the same id begins anew, as after a drop that was not finished.
+        let other = TopicPartition::new(OTHER, 0);
+        let log = started
+            .storage
+            .open_log(other, LogConfig::default(), 1)
+            .unwrap();
+        assert_eq!(log.appended_end().0, 0);
+        fill(&started, &log, 3, 100).await;
+    });
+    sim.power_cut();
+    let other = BTreeMap::from([(OTHER, TopicEra { partitions: 1 })]);
+    let (process, output) = boot(&mut sim, &small(), other, |started| async move {
+        assert_eq!(
+            started.storage.recovered_logs(),
+            [TopicPartition::new(OTHER, 0)]
+        );
+        sleep(Duration::from_secs(1)).await;
+        assert!(!dir::exists(directory(0).parent().unwrap()).await.unwrap());
+    });
+    sim.run_until_ended(process);
+    output.borrow_mut().take().unwrap();
+}
+
+#[test]
+fn directories_of_unknown_topics_are_removed() {
+    let mut sim = Simulation::new(4);
+    solo(&mut sim, &small(), |started| async move {
+        fill(&started, &started.log(0), 60, 1000).await;
+        started.storage.shutdown().await;
+        assert!(dir::exists(&directory(0)).await.unwrap());
+    });
+    let (process, _) = boot(&mut sim, &small(), BTreeMap::new(), |started| async move {
+        assert!(started.storage.recovered_logs().is_empty());
+        sleep(Duration::from_secs(1)).await;
+        assert!(!dir::exists(directory(0).parent().unwrap()).await.unwrap());
+    });
+    sim.run_until_ended(process);
+}
+
+#[test]
+fn retention_by_size_and_time_removes_whole_segments() {
+    let mut sim = Simulation::new(5);
+    solo(&mut sim, &small(), |started| async move {
+        let config = LogConfig {
+            segment_bytes: 50_000,
+            retention_bytes: 120_000,
+            retention_ms: 60_000,
+            ..LogConfig::default()
+        };
+        let log = started.log_with(0, config);
+        fill(&started, &log, 300, 1000).await;
+        sleep(Duration::from_secs(2)).await;
+        assert!(log.log_start() > 0);
+        assert!(
+            (120_000..=170_000 + 50_000).contains(&log.bytes()),
+            "{}",
+            log.bytes()
+        );
+        let before = log.log_start();
+        assert!(matches!(
+            log.read(before - 1, 300, 100, true).await,
+            Err(ReadError::OffsetOutOfRange { .. })
+        ));
+        let first = names(directory(0)).await.into_iter().next().unwrap();
+        assert!(
+            first.as_str() >= format!("{:020}", before - 60).as_str(),
+            "{first}"
+        );
+        sleep(Duration::from_secs(62)).await;
+        assert_eq!(log.log_start(), 300, "all of it has expired");
+        assert_eq!(log.bytes(), 0);
+        fill(&started, &log, 1, 100).await;
+        assert_eq!(log.appended_end().0, 301);
+    });
+    sim.power_cut();
+    solo(&mut sim, &small(), |started| async move {
+        let log = started.log(0);
+        assert_eq!((log.log_start(), log.appended_end().0), (300, 301));
+        assert_eq!(read_all(&log).await.len(), 1);
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_appends_before_it_is_full_and_recovers() {
+    let mut sim = Simulation::new(6);
+    let config = StorageConfig {
+        disk_reserve_bytes: 4 << 20,
+        ..small()
+    };
+    sim.faults().disk_bytes(10 << 20);
+    solo(&mut sim, &config, |started| async move {
+        let log = started.log_with(
+            0,
+            LogConfig {
+                segment_bytes: 500_000,
+                ..LogConfig::default()
+            },
+        );
+        let mut appended = 0;
+        loop {
+            started.storage.room().await;
+            match append(&log, one(3000, wall_clock_ms()), Sync::Durable) {
+                Ok(done) => {
+                    started.storage.durable(done.ticket).await.unwrap();
+                    appended += 1;
+                }
+                Err(StorageError::DiskFull) => break,
+                Err(error) => panic!("{error}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert!(started.storage.is_full());
+        assert_eq!(read_all(&log).await.len(), appended, "reads go on");
+        let ticket = log.advance_log_start(log.durable_end().0).unwrap();
+        started.storage.durable(ticket).await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert!(!started.storage.is_full(), "deletions go on, and make room");
+        fill(&started, &log, 1, 100).await;
+    });
+}
+
+#[test]
+fn checkpoints_take_turns_in_their_files_and_stay_small() {
+    let mut sim = Simulation::new(7);
+    solo(&mut sim, &small(), |started| async move {
+        for partition in 0..500 {
+            fill(&started, &started.log(partition), 1, 50).await;
+        }
+        for round in 0..40 {
+            for partition in 0..100 {
+                fill(
+                    &started,
+                    &started.log((round * 37 + partition) % 500),
+                    1,
+                    50,
+                )
+                .await;
+            }
+            while !started.storage.checkpoint_now().await.unwrap() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    sim.power_cut();
+    let report = sim.run(async { verify(Path::new(DATA), None).await });
+    assert!(report.problems.is_empty(), "{report:?}");
+    let sizes = ["a", "b"].map(|slot| {
+        let path = PathBuf::from(format!("{DATA}/checkpoint/0000000001-00000.{slot}"));
+        sim.read_file(&path).unwrap().len()
+    });
+    assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
+    solo(&mut sim, &small(), |started| async move {
+        let mut batches = 0;
+        for partition in 0..500 {
+            batches += read_all(&started.log(partition)).await.len();
+        }
+        assert_eq!(batches, 500 + 4000);
+    });
+}
+
+#[test]
+fn ten_thousand_idle_partitions_cost_a_start_a_few_reads() {
+    let mut sim = Simulation::new(8);
+    let config = StorageConfig {
+        disk_reserve_bytes: 0,
+        ..StorageConfig::new(DATA)
+    };
+    let config = StorageConfig {
+        wal_first_file_bytes: 4 << 20,
+        wal_file_bytes: 4 << 20,
+        ..config
+    };
+    solo(&mut sim, &config, |started| async move {
+        for partition in 0..10_000 {
+            append(&started.log(partition), one(20, 0), Sync::Durable).unwrap();
+            started.storage.room().await;
+        }
+        let last = started.log(9_999).ticket_of(0).unwrap();
+        started.storage.durable(last).await.unwrap();
+        started.storage.shutdown().await;
+    });
+    sim.run_until_idle();
+    let before = sim.io_counts();
+    solo(&mut sim, &config, move |started| async move {
+        assert_eq!(started.storage.recovered_logs().len(), 10_000);
+        assert_eq!(started.report.partitions, 10_000);
+        let stats = io_stats();
+        assert!(stats.class(IoClass::Maintenance).reads < 200, "{stats:?}");
+        assert_eq!(stats.class(IoClass::ColdRead).reads, 0);
+    });
+    assert!(sim.io_counts().submitted - before.submitted < 400);
+}
