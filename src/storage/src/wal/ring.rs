@@ -102,9 +102,12 @@ impl Ring {
 
     /// A place for `len` bytes, or `None` until a file is freed or ready. `keep` files that can
     /// be had stay for others, see [`KEEP_FOR_FREEING`]: also what is left of a file that freeing
-    /// has begun is not taken from it.
+    /// has begun is not taken from it. While the current file is the only one in use there is
+    /// nothing to free, and nothing is kept: on a disk that has become full, that would hold up
+    /// the deletions that make room.
     pub(crate) fn place(&mut self, len: u64, keep: usize) -> Option<Placement> {
         let spare = self.spare();
+        let keep = if self.in_use.len() > 1 { keep } else { 0 };
         if self.position + len > self.current().bytes {
             if spare <= keep {
                 return None;
