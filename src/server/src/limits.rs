@@ -41,9 +41,6 @@ pub(crate) const SEND_STEP_BYTES: usize = 1024 * 1024;
 /// what waits to be sent to it holds the memory of others.
 pub(crate) const SEND_STEP_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes one fetch answers with at most, as Kafka's `fetch.max.bytes`.
-pub(crate) const FETCH_BYTES_MAX: i32 = 55 * 1024 * 1024;
-
 /// The share of a shard's memory, as a divisor, that request frames may take.
 pub(crate) const REQUEST_MEMORY_DIVISOR: u64 = 4;
 

@@ -11,9 +11,7 @@ use crate::admission::Place;
 use crate::config::ConnectionLimits;
 use crate::connection::{self, Ending, Resources, Scratch};
 use crate::identity::Identity;
-use crate::limits::{
-    FETCH_BYTES_MAX, REPLY_MEMORY_DIVISOR, REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR,
-};
+use crate::limits::{REPLY_MEMORY_DIVISOR, REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR};
 use crate::registry::Registry;
 use crate::router::Router;
 
@@ -105,12 +103,11 @@ impl ReplyMemory {
         }
     }
 
-    /// What a fetch that asks for `wanted` bytes may have now; 0 still means one batch.
+    /// What a fetch that asks for `wanted` bytes may have now; 0 still means one batch. The broker
+    /// keeps it within `fetch.max.bytes`.
     pub(crate) fn allow(&self, wanted: i32) -> i32 {
         let free = self.bytes_max.saturating_sub(self.bytes.get());
-        wanted
-            .min(FETCH_BYTES_MAX)
-            .min(i32::try_from(free).unwrap_or(i32::MAX))
+        wanted.min(i32::try_from(free).unwrap_or(i32::MAX))
     }
 
     /// Counts bytes until the result is dropped.
@@ -152,10 +149,5 @@ mod tests {
         assert_eq!(memory.allow(i32::MAX), 300_000);
         drop(second);
         assert_eq!(memory.allow(i32::MAX), 1_000_000);
-    }
-
-    #[test]
-    fn a_fetch_is_never_larger_than_kafka_would_make_it() {
-        assert_eq!(ReplyMemory::new(u64::MAX).allow(i32::MAX), FETCH_BYTES_MAX);
     }
 }

@@ -29,7 +29,7 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
             kind: ConfigType::Int,
             default: Some("9"),
             check: Check::Range { min: 1, max: 17 },
-            support: Support::Works,
+            support: Support::OnlyDefault,
             doc: "The compression level to use if compression.type is set to 'lz4'.",
         },
         dynamic: true,

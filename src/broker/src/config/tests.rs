@@ -148,6 +148,11 @@ fn values_are_judged_by_type_and_bounds_as_kafka_does() {
         refuse("compression.lz4.level", "44"),
         "Invalid value 44 for configuration compression.lz4.level: Value must be no more than 17"
     );
+    // The encoder has one level only.
+    assert_eq!(
+        refuse("compression.lz4.level", "5"),
+        "Invalid value 5 for configuration compression.lz4.level: this broker supports only 9"
+    );
     assert_eq!(
         refuse("max.message.bytes", "99999999999"),
         "Invalid value 99999999999 for configuration max.message.bytes: Not a number of type INT"

@@ -48,7 +48,7 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
             kind: ConfigType::Int,
             default: Some("9"),
             check: Check::Range { min: 1, max: 17 },
-            support: Support::Works,
+            support: Support::OnlyDefault,
             doc: "The compression level to use if compression.type is set to <code>lz4</code>.",
         },
         broker_key: Some("compression.lz4.level"),

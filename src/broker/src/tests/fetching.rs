@@ -182,6 +182,21 @@ fn the_first_batch_comes_whatever_the_limits_say_and_no_second() {
 }
 
 #[test]
+fn no_answer_is_larger_than_fetch_max_bytes() {
+    let mut machine = Machine::with(7, 2, &[("fetch.max.bytes", "2000")]);
+    machine.create("t", 4, &[]);
+    let value = "x".repeat(900);
+    let one = batch(&[&value]);
+    for partition in 0..4 {
+        machine.produce(0, "t", partition, -1, one.clone()).unwrap();
+    }
+    let wanted: Vec<_> = (0..4).map(|partition| ("t", partition, 0)).collect();
+    let outcome = machine.fetch(0, fetch_request(&wanted));
+    let bytes: usize = outcome.partitions.iter().map(|p| p.bytes()).sum();
+    assert_eq!(bytes, 2 * one.len());
+}
+
+#[test]
 fn offsets_and_epochs_out_of_range_are_told_as_kafka_does() {
     let mut machine = Machine::new(8, 2);
     machine.create("t", 1, &[]);
