@@ -108,6 +108,57 @@ async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &
     }
 }
 
+/// A segment's bytes from a place on, as far as they were read.
+struct Window<'a> {
+    file: &'a File,
+    bytes: Vec<u8>,
+    /// What of `bytes` is done with.
+    taken: usize,
+    read_upto: u64,
+    /// Beyond it lies what a crash may have torn.
+    durable_len: u64,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a File, durable_len: u64) -> Self {
+        Self {
+            file,
+            bytes: Vec::new(),
+            taken: 0,
+            read_upto: 0,
+            durable_len,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    fn take(&mut self, count: usize) {
+        self.taken += count;
+    }
+
+    /// Reads on until there are `need` bytes, or all. An error has its position.
+    async fn fill(&mut self, need: usize) -> Result<(), (u64, String)> {
+        while self.bytes().len() < need && self.read_upto < self.durable_len {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+            let at = self.read_upto;
+            let rest = usize::try_from(self.durable_len - at).unwrap_or(usize::MAX);
+            let len = rest.min(READ_BYTES).next_multiple_of(BLOCK_BYTES);
+            let read = self.file.read(IoClass::Maintenance, at, len).await;
+            let read = read.map_err(|error| (at, error.to_string()))?;
+            let durable = read.get(..read.len().min(rest)).unwrap_or_default();
+            if durable.is_empty() {
+                return Err((at, "the segment ends too early".to_owned()));
+            }
+            self.bytes.extend_from_slice(durable);
+            self.read_upto += durable.len() as u64;
+        }
+        Ok(())
+    }
+}
+
 /// Walks a segment's batches as far as it is durable.
 async fn verify_segment(
     path: &Path,
@@ -127,38 +178,25 @@ async fn verify_segment(
         .await
         .map_err(|error| damaged(0, &error.to_string()))?;
     let mut batches = Vec::new();
-    let mut window: Vec<u8> = Vec::new();
-    let mut read_upto = 0;
+    let mut window = Window::new(&file, segment.durable_len);
     let (mut position, mut offset) = (0, segment.base);
     let complete = segment.closed && segment.durable_len == segment.len;
     while position < segment.durable_len {
-        let header = BatchHeader::parse(&window);
-        let need = match &header {
-            Ok(header) => header.total_bytes(),
-            Err(_) => HEADER_BYTES,
-        };
-        if window.len() < need && read_upto < segment.durable_len {
-            // Beyond the durable part lies what a crash may have torn.
-            let rest = usize::try_from(segment.durable_len - read_upto).unwrap_or(usize::MAX);
-            let len = rest.min(READ_BYTES).next_multiple_of(BLOCK_BYTES);
-            let bytes = file.read(IoClass::Maintenance, read_upto, len).await;
-            let bytes = bytes.map_err(|error| damaged(read_upto, &error.to_string()))?;
-            let taken = bytes.get(..bytes.len().min(rest)).unwrap_or_default();
-            if taken.is_empty() {
-                return Err(damaged(read_upto, "the segment ends too early"));
-            }
-            window.extend_from_slice(taken);
-            read_upto += taken.len() as u64;
-            continue;
+        let unread = |(at, what): (u64, String)| damaged(at, &what);
+        window.fill(HEADER_BYTES).await.map_err(unread)?;
+        let header = BatchHeader::parse(window.bytes());
+        if let Ok(header) = &header {
+            window.fill(header.total_bytes()).await.map_err(unread)?;
         }
-        let Some(batch) = window.get(..need).filter(|_| header.is_ok()) else {
+        let whole =
+            |header: BatchHeader| Some((window.bytes().get(..header.total_bytes())?, header));
+        let Some((batch, header)) = header.as_ref().ok().copied().and_then(whole) else {
             // The last batch of an open segment may lie half in the WAL.
-            if complete || window.len() >= HEADER_BYTES && header.is_err() {
+            if complete || window.bytes().len() >= HEADER_BYTES && header.is_err() {
                 return Err(damaged(position, "no whole batch begins here"));
             }
             break;
         };
-        let Ok(header) = header else { break };
         if header.base_offset != offset || header.last_offset_delta < 0 {
             return Err(damaged(
                 position,
@@ -171,8 +209,8 @@ async fn verify_segment(
         report.batches += 1;
         batches.push((offset, position));
         offset = header.next_offset();
-        position += need as u64;
-        window.drain(..need);
+        position += batch.len() as u64;
+        window.take(header.total_bytes());
     }
     let size = file.size().await.unwrap_or_default();
     file.close().await;
