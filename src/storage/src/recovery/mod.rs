@@ -114,26 +114,7 @@ pub async fn recover(
 ) -> Result<Recovered, StorageError> {
     assert!(shards > 0, "a broker has at least one shard");
     let mut report = RecoveryReport::default();
-    // Looked at before anything is made, so that a wrong directory stays as it is.
-    check_root(
-        config,
-        node_id,
-        Root::load(&config.data_dir).await?.as_ref(),
-    )
-    .await?;
-    let lock = open::lock_directory(config).await?;
-    let mut held = Held {
-        lock,
-        wals: Vec::new(),
-    };
-    // And again under the lock: another process may have been at work until just now.
-    let root = Root::load(&config.data_dir).await?;
-    check_root(config, node_id, root.as_ref()).await?;
-    report.new_directory = root.is_none();
-    let mut root = match root {
-        Some(root) => root,
-        None => new_root(config, node_id).await?,
-    };
+    let (mut root, mut held) = enter(config, node_id, &mut report).await?;
     let mut replay = Replay::default();
     let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let has_checkpoints = !slots.is_empty();
@@ -171,30 +152,8 @@ pub async fn recover(
     hold_locks(held, Arc::clone(&handoff));
     let has_past = has_checkpoints || !past.files.is_empty();
     let files = Arc::new(past.files);
-    let mut seeds: Vec<ShardSeed> = (0..shards)
-        .map(|shard| ShardSeed {
-            generation: root.generation,
-            cluster_id: root.cluster_id,
-            shard,
-            logs: Vec::new(),
-            old_files: Arc::clone(&files),
-            has_past,
-            stream: StreamStart {
-                next_seq: 1,
-                ..StreamStart::default()
-            },
-            metadata_next: 0,
-            seals: Vec::new(),
-            remove: Vec::new(),
-            handoff: Arc::clone(&handoff),
-        })
-        .collect();
-    for (tp, log) in logs {
-        let seed = seeds
-            .get_mut(usize::from(owner(tp, shards).0))
-            .expect("an owner is a shard");
-        seed.logs.push((tp, log));
-    }
+    let mut seeds = empty_seeds(&root, &files, has_past, &handoff);
+    give_to_owners(logs, &mut seeds);
     let first = seeds.first_mut().expect("there is at least one shard");
     first.stream = stream;
     first.metadata_next = metadata_next;
@@ -212,6 +171,74 @@ pub async fn recover(
         seeds,
         report,
     })
+}
+
+/// Locks the data directory and reads its root file, or makes one.
+async fn enter(
+    config: &StorageConfig,
+    node_id: i32,
+    report: &mut RecoveryReport,
+) -> Result<(Root, Held), StorageError> {
+    // Looked at before anything is made, so that a wrong directory stays as it is.
+    check_root(
+        config,
+        node_id,
+        Root::load(&config.data_dir).await?.as_ref(),
+    )
+    .await?;
+    let lock = open::lock_directory(config).await?;
+    let held = Held {
+        lock,
+        wals: Vec::new(),
+    };
+    // And again under the lock: another process may have been at work until just now.
+    let root = Root::load(&config.data_dir).await?;
+    check_root(config, node_id, root.as_ref()).await?;
+    report.new_directory = root.is_none();
+    let root = match root {
+        Some(root) => root,
+        None => new_root(config, node_id).await?,
+    };
+    Ok((root, held))
+}
+
+/// A seed for each shard, with what is the same for all.
+fn empty_seeds(
+    root: &Root,
+    files: &Arc<Vec<OldFileInfo>>,
+    has_past: bool,
+    handoff: &Arc<Handoff>,
+) -> Vec<ShardSeed> {
+    let seed = |shard| ShardSeed {
+        generation: root.generation,
+        cluster_id: root.cluster_id,
+        shard,
+        logs: Vec::new(),
+        old_files: Arc::clone(files),
+        has_past,
+        stream: StreamStart {
+            next_seq: 1,
+            ..StreamStart::default()
+        },
+        metadata_next: 0,
+        seals: Vec::new(),
+        remove: Vec::new(),
+        handoff: Arc::clone(handoff),
+    };
+    (0..root.shards).map(seed).collect()
+}
+
+fn give_to_owners<I>(logs: I, seeds: &mut [ShardSeed])
+where
+    I: IntoIterator<Item = (TopicPartition, SeedLog)>,
+{
+    let shards = u16::try_from(seeds.len()).expect("one for each shard");
+    for (tp, log) in logs {
+        let seed = seeds
+            .get_mut(usize::from(owner(tp, shards).0))
+            .expect("an owner is a shard");
+        seed.logs.push((tp, log));
+    }
 }
 
 async fn check_root(
