@@ -170,12 +170,30 @@ pub fn finish(mut command: Command) -> (ExitStatus, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("starts");
-    let mut said = String::new();
     let mut stderr = child.stderr.take().expect("piped");
-    stderr
-        .read_to_string(&mut said)
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).map(|_| said)
+    });
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break Some(status);
+        }
+        if started.elapsed() > DEADLINE / 2 {
+            child.kill().and_then(|()| child.wait()).expect("it ends");
+            break None;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    };
+    let said = said
+        .join()
+        .expect("no panic")
         .expect("it says something readable");
-    (child.wait().expect("it ends"), said)
+    (
+        status.unwrap_or_else(|| panic!("it did not end by itself: {said}")),
+        said,
+    )
 }
 
 impl Broker {
