@@ -194,6 +194,7 @@ fn parked_consumer(bootstrap: &str, partition: i32) -> BaseConsumer<FetchIsOut> 
     let consumer: BaseConsumer<FetchIsOut> = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "unused")
+        .set("enable.auto.commit", "false")
         // Longer than any wait here: only a wake can bring the record.
         .set("fetch.wait.max.ms", "250000")
         .set("socket.timeout.ms", "300000")
@@ -536,10 +537,12 @@ fn what_cannot_be_is_refused_by_kafkas_names() {
         producer.outcomes(1)[&0],
         Err(RDKafkaErrorCode::UnknownPartition)
     );
+    let settings = [("topic.metadata.propagation.max.ms", "0")];
+    let producer = Producer::new(&bootstrap, &settings);
     producer.send("unknown", 0, 0, &Record::numbered(1));
     assert_eq!(
         producer.outcomes(1)[&0],
-        Err(RDKafkaErrorCode::UnknownTopicOrPartition)
+        Err(RDKafkaErrorCode::UnknownTopic)
     );
     let large = Record {
         value: Some(vec![0; 2_000_000]),
