@@ -10,6 +10,7 @@ mod settings;
 mod start_block;
 mod verify;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tailwater_server::{Server, Shutdown};
@@ -46,10 +47,11 @@ fn main() -> ExitCode {
 fn serve(line: &CommandLine) -> Result<(), String> {
     let settings = Settings::load(line, std::env::vars(), &boot::KafkaKeys).map_err(sentence)?;
     let config = boot::server_config(&settings).map_err(sentence)?;
-    start_logging();
+    start_logging()?;
     let running = Server::start(config).map_err(sentence)?;
-    print!("{}", start_block::start_block(running.info()));
     let signals = stop_on_signals(running.shutdown_handle()).map_err(sentence)?;
+    // Whoever reads the block may stop the broker at once.
+    print!("{}", start_block::start_block(running.info()));
     let ended = running.join().map_err(sentence);
     signals.close();
     ended
@@ -59,14 +61,18 @@ fn sentence(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Logs go to standard error; `TAILWATER_LOG` filters them as `tracing` does (default: warn).
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAILWATER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+/// Logs go to standard error, in colour on a terminal only; `TAILWATER_LOG` filters them as
+/// `tracing` does (default: warn).
+fn start_logging() -> Result<(), String> {
+    let text = std::env::var("TAILWATER_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&text)
+        .map_err(|error| format!("`TAILWATER_LOG` is `{text}`, which is no filter: {error}"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
+    Ok(())
 }
 
 /// SIGTERM and SIGINT drain the server; a second one ends the process at once.

@@ -194,6 +194,12 @@ impl Node {
         mesh: &Mesh<Message, Answer>,
     ) -> Result<(Listener, StartInfo), StartError> {
         let program = &self.program;
+        // Before the data directory is touched: an address in use alters nothing. Who connects
+        // now waits in the backlog until the first accept.
+        let addr = program.config.listen;
+        let listen = |error| StartError::Listen { addr, error };
+        let listener = Listener::bind(addr).map_err(listen)?;
+        let addr = listener.local_addr().map_err(listen)?;
         let boot::Recovery {
             cluster_id,
             told,
@@ -224,10 +230,6 @@ impl Node {
                 }
             }
         }
-        let addr = program.config.listen;
-        let listen = |error| StartError::Listen { addr, error };
-        let listener = Listener::bind(addr).map_err(listen)?;
-        let addr = listener.local_addr().map_err(listen)?;
         let identity = program.config.identity(addr, cluster_id);
         let info = StartInfo::new(&program.config, addr, &identity, told);
         program
