@@ -43,7 +43,7 @@ impl Record {
             ("null".to_owned(), None),
         ];
         Self {
-            key: (number % 3 > 0).then(|| format!("key-{}", number % 7).into_bytes()),
+            key: (!number.is_multiple_of(3)).then(|| format!("key-{}", number % 7).into_bytes()),
             value: (number % 5 < 4).then(|| text.repeat(1 + number % 4).into_bytes()),
             headers: headers[..number % 4].to_vec(),
             timestamp: EPOCH_MS + 1_000 * i64::try_from(number).expect("small"),
