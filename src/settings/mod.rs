@@ -163,7 +163,8 @@ impl Settings {
     }
 
     /// The text of a key, if anyone set it.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    #[cfg(test)]
+    fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|(value, _)| value.as_str())
     }
 
