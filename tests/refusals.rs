@@ -131,7 +131,11 @@ fn a_wal_that_is_gone() {
     let lived = LivedIn::new();
     // Killed, so that the log has what nothing else has.
     let broker = lived.options().start();
-    produce_one(&broker.bootstrap(), "t", "a value that was not checkpointed");
+    produce_one(
+        &broker.bootstrap(),
+        "t",
+        "a value that was not checkpointed",
+    );
     broker.kill();
     let (wal, aside) = (lived.data.join("wal"), lived.dir.path().join("aside"));
     fs::rename(&wal, &aside).expect("moved");
