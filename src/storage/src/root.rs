@@ -120,20 +120,30 @@ pub(crate) async fn require_empty(data_dir: &Path) -> Result<(), StorageError> {
     let entries = dir::list(data_dir)
         .await
         .map_err(StorageError::io("cannot list", data_dir))?;
-    let harmless = [NEW_NAME, LOCK_NAME, "lost+found"];
-    match entries
-        .iter()
-        .find(|entry| !harmless.contains(&entry.name.as_str()))
-    {
-        None => Ok(()),
-        Some(entry) => Err(StorageError::Foreign {
-            path: data_dir.into(),
-            what: format!(
-                "it has no root file, but it is not empty: {} is there",
-                entry.name
-            ),
-        }),
+    for entry in entries {
+        // Directories that are empty prove nothing.
+        let harmless = match entry.name.as_str() {
+            NEW_NAME | LOCK_NAME | "lost+found" => true,
+            "wal" | "checkpoint" if entry.is_dir => {
+                let made = data_dir.join(&entry.name);
+                let inside = dir::list(&made).await;
+                inside
+                    .map_err(StorageError::io("cannot list", &made))?
+                    .is_empty()
+            }
+            _ => false,
+        };
+        if !harmless {
+            return Err(StorageError::Foreign {
+                path: data_dir.into(),
+                what: format!(
+                    "it has no root file, but it is not empty: {} is there",
+                    entry.name
+                ),
+            });
+        }
     }
+    Ok(())
 }
 
 /// The identity of a WAL directory of its own; `None` if it has none yet.

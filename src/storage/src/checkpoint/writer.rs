@@ -91,6 +91,13 @@ impl CheckpointWriter {
         .encode_into(&mut buf);
         let buf = buf.freeze();
         let file = open_or_create(&path).await?;
+        // Its lock is held until what is written through it has landed: the next start waits.
+        let locked = file
+            .try_lock()
+            .map_err(StorageError::io("cannot lock", &path))?;
+        if !locked {
+            return Err(StorageError::Locked { path });
+        }
         file.write_durable(IoClass::Maintenance, 0, &buf)
             .await
             .map_err(StorageError::io("cannot write", &path))?;

@@ -116,6 +116,7 @@ pub async fn recover(
     let mut report = RecoveryReport::default();
     let (mut root, mut held) = enter(config, node_id, &mut report).await?;
     let mut replay = Replay::default();
+    open::lock_checkpoints(config, &mut held).await?;
     let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let has_checkpoints = !slots.is_empty();
     let mut checkpoints = take_checkpoints(slots, &mut replay);
@@ -189,7 +190,7 @@ async fn enter(
     let lock = open::lock_directory(config).await?;
     let held = Held {
         lock,
-        wals: Vec::new(),
+        past: Vec::new(),
     };
     // And again under the lock: another process may have been at work until just now.
     let root = Root::load(&config.data_dir).await?;
@@ -462,7 +463,7 @@ async fn make_directories(config: &StorageConfig) -> Result<(), StorageError> {
 fn hold_locks(held: Held, handoff: Arc<Handoff>) {
     spawn("storage-locks", async move {
         handoff.all_started.triggered().await;
-        for file in held.wals {
+        for file in held.past {
             file.close().await;
         }
         std::future::pending::<()>().await;

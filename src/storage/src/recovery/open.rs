@@ -9,6 +9,7 @@ use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 use uuid::Uuid;
 
 use super::scan::OldWal;
+use crate::checkpoint::reader;
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
 use crate::file_header::{FileHeader, HeaderProblem, Kind};
@@ -22,7 +23,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Files that stay locked while the start goes on.
 pub(super) struct Held {
     pub(super) lock: File,
-    pub(super) wals: Vec<File>,
+    /// WALs and checkpoints of the past.
+    pub(super) past: Vec<File>,
 }
 
 /// Takes the lock file's lock, for as long as the process lives.
@@ -106,6 +108,33 @@ async fn lock(file: &File, path: &Path, wait_ms: u64) -> Result<(), StorageError
     }
 }
 
+/// Locks and syncs the checkpoints of the past: what a killed process had still on its way to them
+/// has landed then, and what is read from them next is durable.
+pub(super) async fn lock_checkpoints(
+    config: &StorageConfig,
+    held: &mut Held,
+) -> Result<(), StorageError> {
+    for path in reader::list(&config.data_dir)
+        .await?
+        .into_values()
+        .flatten()
+    {
+        let options = OpenOptions {
+            create_new: false,
+            write: true,
+        };
+        let file = File::open(&path, options)
+            .await
+            .map_err(StorageError::io("cannot open", &path))?;
+        lock(&file, &path, config.lock_wait_ms).await?;
+        file.sync(IoClass::Maintenance)
+            .await
+            .map_err(StorageError::io("cannot sync", &path))?;
+        held.past.push(file);
+    }
+    Ok(())
+}
+
 /// Checks that the WAL directory is the one that the root file knows.
 pub(super) async fn check_wal_dir(config: &StorageConfig, root: &Root) -> Result<(), StorageError> {
     let wal_dir = config.wal_path();
@@ -165,7 +194,7 @@ pub(super) async fn open_wals(
                 .map_err(StorageError::io("cannot open", &path))?;
             if let Some(held) = &mut held {
                 lock(&file, &path, config.lock_wait_ms).await?;
-                held.wals.push(file.clone());
+                held.past.push(file.clone());
             }
             found.push((name, path, file));
         }

@@ -141,7 +141,7 @@ pub(super) async fn seal_past(
         .write_durable(IoClass::Commit, BLOCK, &built.buf)
         .await
         .map_err(StorageError::io("cannot write the seals in", &file.path))?;
-    held.wals.push(handle);
+    held.past.push(handle);
     let end = plan.length as u64;
     Ok(StreamStart {
         next_seq: 2,

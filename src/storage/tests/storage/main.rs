@@ -16,5 +16,6 @@ mod group_commit;
 mod harness;
 mod lifetimes;
 mod reads;
+mod real;
 mod solo;
 mod starts;
