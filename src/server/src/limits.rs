@@ -76,3 +76,9 @@ pub(crate) const STORAGE_SHUTDOWN_MAX: Duration = Duration::from_millis(450);
 
 /// Messages between two shards of this crate's own mesh that may wait.
 pub(crate) const MESH_CAPACITY: usize = 64;
+
+/// How long a start waits for its address to be free, looking every [`LISTEN_RETRY_INTERVAL`].
+pub(crate) const LISTEN_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// See [`LISTEN_RETRY_MAX`].
+pub(crate) const LISTEN_RETRY_INTERVAL: Duration = Duration::from_millis(10);

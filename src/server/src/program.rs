@@ -6,13 +6,17 @@
 //! storage's tails and ends. All waits of the end are bounded: see `limits`.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::{FutureExt, LocalBoxFuture, select};
 use tailwater_broker::{BrokerMesh, BrokerMeshEnds, BrokerSettings};
-use tailwater_shards::{Accepted, Listener, Mesh, MeshEnds, ShardId, Shutdown, timeout};
+use tailwater_shards::{
+    Accepted, Listener, Mesh, MeshEnds, ShardId, Shutdown, now, sleep, timeout,
+};
 
 use crate::accept::accept;
 use crate::admission::{Admission, Place};
@@ -22,7 +26,10 @@ use crate::error::StartError;
 use crate::gate::Gate;
 use crate::hand_out::HandOut;
 use crate::identity::Identity;
-use crate::limits::{DRAIN_GATE_MAX, DRAIN_MAX, MESH_CAPACITY, STORAGE_SHUTDOWN_MAX};
+use crate::limits::{
+    DRAIN_GATE_MAX, DRAIN_MAX, LISTEN_RETRY_INTERVAL, LISTEN_RETRY_MAX, MESH_CAPACITY,
+    STORAGE_SHUTDOWN_MAX,
+};
 use crate::server::StartInfo;
 use crate::shard::Shard;
 
@@ -127,6 +134,20 @@ impl Program {
     }
 }
 
+/// Listens. The kernel gives a killed process's address free only when it is done with what that
+/// had in flight, which may be after the process is gone: a while is waited.
+async fn bind(addr: SocketAddr) -> std::io::Result<Listener> {
+    let until = now() + LISTEN_RETRY_MAX;
+    loop {
+        match Listener::bind(addr) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && now() < until => {
+                sleep(LISTEN_RETRY_INTERVAL).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// One shard of a running program.
 struct Node {
     program: Arc<Program>,
@@ -198,7 +219,7 @@ impl Node {
         // now waits in the backlog until the first accept.
         let addr = program.config.listen;
         let listen = |error| StartError::Listen { addr, error };
-        let listener = Listener::bind(addr).map_err(listen)?;
+        let listener = bind(addr).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
         let boot::Recovery {
             cluster_id,
