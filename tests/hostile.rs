@@ -426,7 +426,7 @@ fn batches_that_lie_are_refused_by_kafkas_codes() {
             ("t", 0, with(good.len() - 2, b'x'), CORRUPT_MESSAGE),
         ),
         ("magic 1", ("t", 0, with(16, 1), INVALID_RECORD)),
-        ("magic 9", ("t", 0, with(16, 9), INVALID_RECORD)),
+        ("magic 9", ("t", 0, with(16, 9), CORRUPT_MESSAGE)),
         (
             "cut short",
             ("t", 0, good[..good.len() - 3].to_vec(), INVALID_RECORD),
