@@ -2,16 +2,22 @@
 //! directories.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tailwater_shards::{dir, timeout, wall_clock_ms, yield_now};
 
+use crate::log::Log;
 use crate::segment::writer::shorten;
 use crate::storage::{Shared, free_bytes};
 
-/// How often the free space is looked at: at full speed a device writes a few GB in this time.
+/// How often the free space is looked at, and besides when half of what was left has been used.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A disk that was full takes appends again from this room on.
+const LEAST_ROOM_BYTES: u64 = 64 << 10;
 
 /// Sleeps, or returns `false` at once when the shard stops.
 async fn pause(shared: &Shared, duration: Duration) -> bool {
@@ -40,18 +46,28 @@ pub(crate) async fn retain(shared: Rc<Shared>) {
 
 /// Refuses appends before the disk is full, and takes them again when there is room.
 pub(crate) async fn watch_disk(shared: Rc<Shared>) {
+    let mut was_full = false;
     loop {
         if let Some(free) = free_bytes(&shared.config).await {
             let reserve = shared.config.disk_reserve_bytes;
             // Without room for another WAL file, appends would wait for one and not be refused.
             let short = free < reserve + shared.wal.file_bytes();
-            let full = free < reserve || (short && shared.wal.is_starved());
-            if full != shared.full.replace(full) {
+            let outstanding = shared.logs.borrow().values().map(Log::outstanding).sum();
+            shared
+                .disk_room
+                .looked(free.saturating_sub(reserve), outstanding);
+            let stays = shared.full.get() && shared.disk_room.left() < LEAST_ROOM_BYTES;
+            let full = free < reserve || (short && shared.wal.is_starved()) || stays;
+            if full != was_full {
                 tracing::warn!(full, free, reserve, "free space against the disk's reserve");
             }
+            was_full = full;
+            shared.full.set(full);
             shared.wal.set_growth_stopped(short);
         }
-        if !pause(&shared, WATCH_INTERVAL).await {
+        let look = pin!(shared.disk_room.look.notified());
+        let paused = pin!(pause(&shared, WATCH_INTERVAL));
+        if let Either::Left((false, _)) = select(paused, look).await {
             break;
         }
     }

@@ -12,6 +12,7 @@
 mod background;
 mod checkpoint;
 mod config;
+mod disk_room;
 mod error;
 mod fields;
 mod file_header;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::checkpoint::format::Seal;
 use crate::checkpoint::writer::CheckpointWriter;
 use crate::config::{LogConfig, StorageConfig};
+use crate::disk_room::DiskRoom;
 use crate::error::StorageError;
 use crate::ids::{Generation, TopicPartition};
 use crate::log::{Found, Log, Place, Run, SegmentRecord};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log>>,
     /// Less free space than the reserve.
     pub(crate) full: Cell<bool>,
+    /// What appends may take until the free space is looked at again.
+    pub(crate) disk_room: DiskRoom,
     /// Logs with enough outstanding to be written.
     pub(crate) behind: RefCell<BTreeSet<TopicPartition>>,
     /// Logs whose log start has durably moved: segments below it may go.
@@ -104,6 +107,7 @@ impl Storage {
             cache: ReadCache::new(config.read_cache_bytes()),
             logs: RefCell::default(),
             full: Cell::new(false),
+            disk_room: DiskRoom::new(seed.handoff.shards()),
             behind: RefCell::default(),
             trim_wanted: RefCell::default(),
             changed: RefCell::default(),

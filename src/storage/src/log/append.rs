@@ -57,6 +57,10 @@ impl Log {
             });
         }
         let len = batch.len() as u64;
+        if !shared.disk_room.take(len) {
+            shared.full.set(true);
+            return Err(StorageError::DiskFull);
+        }
         let span = self.place(header, len);
         let cached = match sync {
             Sync::Durable => None,

@@ -44,6 +44,10 @@ impl Handoff {
         })
     }
 
+    pub(crate) fn shards(&self) -> u16 {
+        self.shards
+    }
+
     pub(crate) fn started(&self) {
         if self.started.fetch_add(1, Ordering::AcqRel) + 1 == self.shards {
             self.all_started.trigger();

@@ -54,7 +54,8 @@ async fn write_segment(
         // Only a hint: without it the file grows write by write.
         let small = next.from == 0 && next.upto < PREALLOCATE_BYTES / 16;
         let due = next.from == 0 || next.from / PREALLOCATE_BYTES != next.upto / PREALLOCATE_BYTES;
-        if due && !small {
+        let more = step.saturating_sub(next.upto);
+        if due && !small && shared.disk_room.take_ahead(more) {
             drop(file.preallocate(step).await);
         }
     }

@@ -10,7 +10,8 @@ use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
 };
 
-use crate::harness::{DATA, read_all, small};
+use crate::checks::read_all;
+use crate::harness::{DATA, small};
 use crate::solo::{OTHER, TOPIC, append, boot, fill, one, solo, tp};
 
 async fn names(path: PathBuf) -> Vec<String> {
@@ -211,6 +212,34 @@ fn a_full_disk_refuses_appends_before_it_is_full_and_recovers() {
         sleep(Duration::from_secs(3)).await;
         assert!(!started.storage.is_full(), "deletions go on, and make room");
         fill(&started, &log, 1, 100).await;
+    });
+}
+
+#[test]
+fn a_disk_that_fills_up_in_a_moment_refuses_before_it_is_full_too() {
+    let mut sim = Simulation::new(6);
+    let config = StorageConfig {
+        disk_reserve_bytes: 4 << 20,
+        ..small()
+    };
+    let disk_bytes = 24 << 20;
+    sim.faults().disk_bytes(disk_bytes);
+    solo(&mut sim, &config, |started| async move {
+        let log = started.log(0);
+        sleep(Duration::from_millis(10)).await;
+        // Nobody looks at the disk by the clock within this time.
+        loop {
+            started.storage.room().await;
+            match append(&log, one(30_000, wall_clock_ms()), Sync::Durable) {
+                Ok(done) => started.storage.durable(done.ticket).await.unwrap(),
+                Err(StorageError::DiskFull) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let appended = log.appended_end().0;
+        assert!(appended > 100, "{appended} batches of 30 KB in 20 MB");
+        sleep(Duration::from_secs(3)).await;
+        assert!(dir::free_bytes(Path::new(DATA)).await.unwrap().0 >= 4 << 20);
     });
 }
 
