@@ -121,6 +121,15 @@ pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
     }
 }
 
+/// Lets what the kernel does for this shard on its own processor go on: what a task calls that
+/// spins.
+pub(crate) fn give_way() {
+    context::with(|context| match &context.engine {
+        EngineHandle::Glommio(shard) => shard.give_way(),
+        EngineHandle::Sim(_) => {}
+    });
+}
+
 /// What this shard does when it has nothing to do. A simulated one has no time to lose.
 pub(crate) fn idle_poll() -> crate::boot::Poll {
     context::with(|context| match &context.engine {

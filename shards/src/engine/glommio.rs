@@ -56,6 +56,8 @@ struct Inner {
     /// File operations whose future was dropped before the kernel was done. Their buffers
     /// belong to the executor until it is.
     abandoned: Cell<u64>,
+    /// File operations in flight.
+    in_flight: Cell<u64>,
 }
 
 /// What all instants count from. One for the process, so that shards may compare theirs.
@@ -75,6 +77,7 @@ impl Shard {
                 home: Home::here(),
                 poll,
                 abandoned: Cell::new(0),
+                in_flight: Cell::new(0),
             }),
         }
     }
@@ -147,6 +150,15 @@ impl Shard {
         self.inner.poll
     }
 
+    /// Lets the kernel's worker run that a file operation of ours waits for: syncs always go to
+    /// one, writes sometimes. It is bound to this processor too, and a thread that spins on would
+    /// keep it from running until its slice of some milliseconds is used up.
+    pub(crate) fn give_way(&self) {
+        if self.inner.in_flight.get() > 0 {
+            rustix::thread::sched_yield();
+        }
+    }
+
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.inner.home
     }
@@ -192,6 +204,8 @@ impl Shard {
 
     /// Watches over one file operation, see [`InFlight`].
     fn in_flight(&self) -> InFlight {
+        let count = &self.inner.in_flight;
+        count.set(count.get() + 1);
         InFlight {
             shard: self.clone(),
             landed: false,
@@ -245,6 +259,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let count = &self.shard.inner.in_flight;
+        count.set(count.get() - 1);
         if !self.landed {
             let abandoned = &self.shard.inner.abandoned;
             abandoned.set(abandoned.get() + 1);

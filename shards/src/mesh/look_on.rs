@@ -53,6 +53,7 @@ impl LookOn {
             cx.waker().wake_by_ref();
         } else {
             self.looks = 0;
+            task::give_way();
             task::wake_after_io(cx);
         }
         true

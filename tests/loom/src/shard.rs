@@ -94,6 +94,8 @@ pub(crate) mod task {
         super::Poll::Park
     }
 
+    pub(crate) fn give_way() {}
+
     pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
         cx.waker().wake_by_ref();
     }
