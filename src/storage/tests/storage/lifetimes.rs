@@ -10,8 +10,7 @@ use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
 };
 
-use crate::checks::read_all;
-use crate::harness::{DATA, small};
+use crate::harness::{DATA, read_all, small};
 use crate::solo::{OTHER, TOPIC, append, boot, fill, one, solo, tp};
 
 async fn names(path: PathBuf) -> Vec<String> {
