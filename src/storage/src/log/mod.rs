@@ -479,3 +479,21 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_log_takes_far_less_than_four_kilobytes() {
+        // With one segment, one epoch, and its places in the shard's maps.
+        let log = size_of::<Inner>() + 2 * size_of::<usize>();
+        let segment = 4 * size_of::<Segment>();
+        let maps = 4 * size_of::<(TopicPartition, Log)>();
+        assert!(
+            log + segment + maps < 2048,
+            "{} bytes",
+            log + segment + maps
+        );
+    }
+}

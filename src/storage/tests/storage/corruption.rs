@@ -7,7 +7,8 @@ use tailwater_shards::sim::Simulation;
 use tailwater_shards::{dir, sleep};
 use tailwater_storage::{ReadError, StorageConfig, StorageError, Sync};
 
-use crate::harness::{DATA, read_all};
+use crate::checks::read_all;
+use crate::harness::DATA;
 use crate::solo::{append, fill, one, solo, tp};
 
 /// A WAL large enough that nothing is freed.

@@ -6,14 +6,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tailwater_record::{BatchBuilder, BatchHeader, NewRecord, batches};
+use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::sim::{Ending, Process, Simulation};
 use tailwater_shards::{ShardId, random_u64, sleep, spawn};
 use tailwater_storage::{
-    Log, LogConfig, MetadataReplay, RecoveryReport, ShardSeed, Storage, StorageConfig,
-    StorageError, Sync, TopicEra, TopicPartition, owner, recover,
+    Log, LogConfig, RecoveryReport, ShardSeed, Storage, StorageConfig, StorageError, Sync,
+    TopicEra, TopicPartition, owner, recover,
 };
 use uuid::Uuid;
+
+use crate::checks::{check_log, check_metadata, set_producers};
 
 pub const DATA: &str = "/data";
 
@@ -480,133 +482,4 @@ fn append_metadata(model: &Rc<RefCell<Model>>, storage: &Storage) {
 
 fn encode(entries: &[Bytes]) -> Bytes {
     entries.concat().into()
-}
-
-fn check_metadata(found: &MetadataReplay, model: &mut Model) {
-    let mut all: Vec<Bytes> = Vec::new();
-    if let Some(snapshot) = &found.snapshot {
-        all.extend(snapshot.chunks(8).map(Bytes::copy_from_slice));
-    }
-    all.extend(found.entries.iter().cloned());
-    assert!(
-        all.len() >= model.metadata_durable,
-        "acknowledged metadata is there"
-    );
-    assert_eq!(
-        all,
-        model.metadata[..all.len()],
-        "metadata comes back in order, once"
-    );
-    model.metadata.truncate(all.len());
-    model.metadata_durable = all.len();
-}
-
-/// Reads a whole log back and compares it with the model, which then forgets what is gone.
-pub async fn check_log(log: &Log, model: &Rc<RefCell<Model>>) {
-    let tp = log.topic_partition();
-    let read = read_all(log).await;
-    let mut model = model.borrow_mut();
-    let power_was_cut = model.power_was_cut;
-    let cached = model.topics[&tp.topic].1;
-    let partition = model.partitions.entry(tp).or_default();
-    let end = log.appended_end().0;
-    assert_eq!(log.durable_end().0, end, "what a start finds is durable");
-    for lost in partition.batches.iter().filter(|batch| batch.last >= end) {
-        assert!(
-            !lost.durable,
-            "{tp}: a durable batch is gone: {lost:?}, end {end}"
-        );
-        assert!(
-            power_was_cut || !lost.written,
-            "{tp}: a written batch is gone: {lost:?}"
-        );
-        let _ = cached;
-    }
-    partition.batches.retain(|batch| batch.last < end);
-    partition.batches.iter_mut().for_each(|batch| {
-        batch.written = true;
-        batch.durable = true;
-    });
-    assert!(
-        log.log_start() >= partition.log_start_durable,
-        "{tp}: a log start is never lost"
-    );
-    assert!(log.log_start() <= partition.log_start_asked);
-    partition.log_start_asked = log.log_start();
-    partition.log_start_durable = log.log_start();
-    let expected: Vec<_> = partition
-        .batches
-        .iter()
-        .filter(|batch| batch.last >= log.log_start())
-        .map(|batch| (batch.base, batch.last, batch.crc, batch.epoch))
-        .collect();
-    assert_eq!(read, expected, "{tp}");
-    assert_eq!(
-        end,
-        partition.batches.last().map_or(0, |batch| batch.last + 1),
-        "{tp}"
-    );
-    partition.sequence = check_producers(log, partition);
-    drop(model);
-}
-
-/// The producer state that the start found is that of the log's end.
-fn check_producers(log: &Log, partition: &Partition) -> i32 {
-    let found = log.recovered_producers();
-    let mut last = found
-        .snapshot
-        .as_ref()
-        .map(|(_, bytes)| i32::from_le_bytes(bytes.as_ref().try_into().unwrap()))
-        .filter(|last| *last >= 0);
-    if let Some((upto, _)) = found.snapshot {
-        assert!(
-            upto <= log.appended_end().0,
-            "a snapshot never knows of lost batches"
-        );
-    }
-    for batch in &found.batches {
-        last = Some(batch.last_sequence);
-    }
-    let expected = partition.batches.last().map(|batch| batch.sequence);
-    assert_eq!(last, expected, "{}: {found:?}", log.topic_partition());
-    expected.map_or(0, |sequence| sequence + 1)
-}
-
-/// Sets the function that checkpoints call: the last sequence of the model.
-pub fn set_producers(model: &Rc<RefCell<Model>>, log: &Log) {
-    let (model, tp) = (Rc::clone(model), log.topic_partition());
-    log.set_producer_snapshot(Rc::new(move || {
-        let model = model.borrow();
-        let last = model.partitions.get(&tp).map_or(-1, |p| p.sequence - 1);
-        Bytes::copy_from_slice(&last.to_le_bytes())
-    }));
-}
-
-pub async fn read_all(log: &Log) -> Vec<(i64, i64, u32, i32)> {
-    let mut at = log.log_start();
-    let end = log.appended_end().0;
-    let mut found = Vec::new();
-    while at < end {
-        let read = log.read(at, end, 50_000, true).await.unwrap();
-        assert!(
-            read.bytes > 0,
-            "{}: nothing at {at} below {end}",
-            log.topic_partition()
-        );
-        let bytes = read.slices.concat();
-        assert_eq!(bytes.len(), read.bytes);
-        for batch in batches(&bytes) {
-            let batch = batch.unwrap();
-            assert!(tailwater_record::crc_is_valid(&bytes[batch.range]));
-            let header = batch.header;
-            found.push((
-                header.base_offset,
-                header.last_offset(),
-                header.crc,
-                header.partition_leader_epoch,
-            ));
-            at = header.next_offset();
-        }
-    }
-    found
 }

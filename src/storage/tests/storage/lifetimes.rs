@@ -10,7 +10,8 @@ use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
 };
 
-use crate::harness::{DATA, read_all, small};
+use crate::checks::read_all;
+use crate::harness::{DATA, small};
 use crate::solo::{OTHER, TOPIC, append, boot, fill, one, solo, tp};
 
 async fn names(path: PathBuf) -> Vec<String> {

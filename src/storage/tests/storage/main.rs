@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod checks;
 mod corruption;
 mod crashes;
 mod group_commit;

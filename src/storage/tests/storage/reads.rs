@@ -8,7 +8,8 @@ use tailwater_shards::sim::Simulation;
 use tailwater_shards::{IoClass, io_stats, sleep};
 use tailwater_storage::{Log, LogConfig, ReadError, StorageConfig, Sync};
 
-use crate::harness::{DATA, read_all, small};
+use crate::checks::read_all;
+use crate::harness::{DATA, small};
 use crate::solo::{Started, TOPIC, append, fill, one, solo};
 
 /// Small caches: most of a log is read from the disk.

@@ -16,7 +16,7 @@ use tailwater_storage::{
     LogConfig, ShardSeed, Storage, StorageConfig, Sync, TopicEra, owner, recover, verify,
 };
 
-use crate::harness::read_all;
+use crate::checks::read_all;
 use crate::solo::{TOPIC, append, one, tp};
 
 const PARTITIONS: i32 = 20;

@@ -7,7 +7,8 @@ use tailwater_shards::sim::{Ending, Simulation};
 use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 use tailwater_storage::{StorageConfig, StorageError, verify};
 
-use crate::harness::{DATA, read_all, small};
+use crate::checks::read_all;
+use crate::harness::{DATA, small};
 use crate::solo::{boot, both, fill, refused, solo};
 
 /// Every name under the data directory with its bytes.
