@@ -92,7 +92,7 @@ pub fn measure(plan: &Plan) {
         );
         return;
     }
-    for poll in ["park", "spin"] {
+    for poll in &plan.polls {
         let name = format!("tailwater, {poll}");
         let target = Target::start(plan, &one_shard(plan, poll));
         one_by_one(plan, &raw, &name, &target, ours());
@@ -175,7 +175,7 @@ fn at_rates(plan: &Plan, broker: &str, target: &Target, kinds: Vec<Kind>) {
     for kind in kinds.iter().filter(|kind| kind.wait == Wait::Spin) {
         let load = load(target, kind, RATE_CONNECTIONS);
         let at = |rate| {
-            let (warm_up, lasting) = (Duration::from_millis(300), plan.lasting(10));
+            let (warm_up, lasting) = (Duration::from_millis(300), plan.lasting(5));
             let outcome = machine::on_cpu(plan.client_cpu, || load.open(rate, warm_up, lasting));
             percentiles(&outcome.times)
         };

@@ -52,10 +52,12 @@ pub fn describe(dir: &Path) {
         "irqs     of the disk are taken by core(s) {:?}",
         disk_interrupts()
     );
-    println!(
-        "load     {} when this began",
-        said("cut", &["-d ", "-f1-3", "/proc/loadavg"])
-    );
+    println!("load     {} when this began", load());
+}
+
+/// The machine's load averages.
+pub fn load() -> String {
+    said("cut", &["-d ", "-f1-3", "/proc/loadavg"])
 }
 
 /// The block device's name in /sys/block.

@@ -7,6 +7,7 @@
 //!
 //! - `--dir DIR`: the scratch directory's parent (default: the build's own);
 //! - `--broker-cpu N`, `--client-cpu N`: where a broker of one shard and the client run;
+//! - `--poll park|spin`: only this poll mode (default: both);
 //! - `--kafka HOST:PORT`: measures `latency`, `throughput` against a broker that is running
 //!   already instead; start it on `--broker-cpu` for the same conditions;
 //! - `--quick`: a tenth of the time, to see that everything works.
@@ -45,6 +46,7 @@ pub struct Plan {
     pub dir: PathBuf,
     pub broker_cpu: usize,
     pub client_cpu: usize,
+    pub polls: Vec<String>,
     pub kafka: Option<SocketAddr>,
     pub quick: bool,
     names: Vec<String>,
@@ -81,6 +83,7 @@ fn main() {
     for (name, measure) in PARTS.iter().filter(|(name, _)| chosen(name)) {
         println!("\n## {name}");
         measure(&plan);
+        println!("\n(load {} at its end)", machine::load());
     }
 }
 
@@ -91,6 +94,7 @@ impl Plan {
             dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
             broker_cpu: cpus[0],
             client_cpu: cpus[cpus.len() - 1],
+            polls: vec!["park".to_owned(), "spin".to_owned()],
             kafka: None,
             quick: false,
             names: Vec::new(),
@@ -106,6 +110,7 @@ impl Plan {
                 "--dir" => plan.dir = PathBuf::from(value()),
                 "--broker-cpu" => plan.broker_cpu = value().parse().expect("a core"),
                 "--client-cpu" => plan.client_cpu = value().parse().expect("a core"),
+                "--poll" => plan.polls = vec![value()],
                 "--kafka" => plan.kafka = Some(value().parse().expect("HOST:PORT")),
                 "--quick" => plan.quick = true,
                 flag if flag.starts_with('-') => panic!("unknown flag {flag}"),

@@ -1,6 +1,7 @@
 //! The broker that is measured: one started here, or one that is running already.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,12 +11,15 @@ use crate::connection::{Connection, Wait};
 use crate::process::{Broker, Options};
 use crate::{Plan, answers, frames, proc};
 
+/// Topics made by this run so far.
+static TOPICS: AtomicU32 = AtomicU32::new(0);
+
 /// A broker under measurement, and its directory.
 pub struct Target {
     pub addr: SocketAddr,
-    pub scratch: TempDir,
-    /// None: somebody else's.
+    /// None: somebody else's. It ends before its directory goes.
     pub broker: Option<Broker>,
+    pub scratch: TempDir,
 }
 
 /// Flags for a broker of one shard on the plan's core.
@@ -70,7 +74,8 @@ impl Target {
 
     /// A topic under a name that no earlier run has used.
     pub fn topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
-        let name = format!("bench-{name}-{}", std::process::id());
+        let number = TOPICS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{name}-{}-{number}", std::process::id());
         self.topics(&[(name.clone(), partitions)], configs);
         name
     }

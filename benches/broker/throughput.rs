@@ -32,7 +32,7 @@ pub fn measure(plan: &Plan) {
         rates(plan, &target, "a running broker", "kill -9, not power loss");
         return;
     }
-    for poll in ["park", "spin"] {
+    for poll in &plan.polls {
         let target = Target::start(plan, &one_shard(plan, poll));
         rates(
             plan,
