@@ -26,6 +26,9 @@ pub(crate) struct Root {
     pub(crate) shards: u16,
     /// The id of a WAL directory of its own; nil for the one inside the data directory.
     pub(crate) wal_dir_id: Uuid,
+    /// A start has found WAL files. From then on there are always some: a WAL directory without
+    /// any has lost them.
+    pub(crate) has_wal: bool,
 }
 
 pub(crate) fn path(data_dir: &Path) -> PathBuf {
@@ -43,8 +46,8 @@ impl Root {
         let block = read_first_block(&path).await?;
         let header = FileHeader::require(Kind::Root, &path, &block)?;
         let mut r = Reader(&header.body);
-        let fields = (|| Some((r.i32()?, r.u16()?, r.uuid()?)))();
-        let Some((node_id, shards, wal_dir_id)) = fields else {
+        let fields = (|| Some((r.i32()?, r.u16()?, r.uuid()?, r.u16()?)))();
+        let Some((node_id, shards, wal_dir_id, has_wal)) = fields else {
             return Err(StorageError::corrupt(path, 0, "the root file is too short"));
         };
         let FileHeader {
@@ -58,6 +61,7 @@ impl Root {
             node_id,
             shards,
             wal_dir_id,
+            has_wal: has_wal != 0,
         }))
     }
 
@@ -67,6 +71,7 @@ impl Root {
         body.i32(self.node_id);
         body.u16(self.shards);
         body.uuid(self.wal_dir_id);
+        body.u16(u16::from(self.has_wal));
         let header = FileHeader {
             kind: Kind::Root,
             cluster_id: self.cluster_id,
@@ -121,7 +126,7 @@ pub(crate) async fn require_empty(data_dir: &Path) -> Result<(), StorageError> {
         .await
         .map_err(StorageError::io("cannot list", data_dir))?;
     for entry in entries {
-        // Directories that are empty prove nothing.
+        // The directories are made before the root file and filled after it.
         let harmless = match entry.name.as_str() {
             NEW_NAME | LOCK_NAME | "lost+found" => true,
             "wal" | "checkpoint" if entry.is_dir => {

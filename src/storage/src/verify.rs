@@ -100,7 +100,10 @@ async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &
                 let complete = segment.closed && segment.durable_len == segment.len;
                 if complete {
                     let path = index_path(dir_path, tp, segment.base);
-                    report.indexes += u64::from(verify_index(&path, segment, &index).await);
+                    match verify_index(&path, segment, &index).await {
+                        Ok(there) => report.indexes += u64::from(there),
+                        Err(damage) => report.problems.push(damage),
+                    }
                 }
             }
             Err(damage) => report.problems.push(damage),
@@ -220,20 +223,37 @@ async fn verify_segment(
     Ok(batches)
 }
 
-/// Whether the index fits its segment: each entry names a batch where there is one.
-async fn verify_index(path: &Path, segment: &SegmentRecord, batches: &[(i64, u64)]) -> bool {
-    let Ok(bytes) = read_whole(path).await else {
-        return false;
+/// Whether there is an index. One that is there fits its segment: each entry names a batch where
+/// there is one.
+async fn verify_index(
+    path: &Path,
+    segment: &SegmentRecord,
+    batches: &[(i64, u64)],
+) -> Result<bool, Corrupt> {
+    let damaged = |what: &str| Corrupt {
+        file: path.into(),
+        position: 0,
+        what: what.to_owned(),
     };
-    let Some(index) = MemIndex::decode(&bytes, segment.base, segment.len) else {
-        return false;
-    };
-    index.entries().iter().all(|entry| {
+    if !dir::exists(path).await.unwrap_or(false) {
+        return Ok(false);
+    }
+    let bytes = read_whole(path)
+        .await
+        .map_err(|error| problem(path, error))?;
+    let index = MemIndex::decode(&bytes, segment.base, segment.len)
+        .ok_or_else(|| damaged("the index does not hold; it is rebuilt when it is needed"))?;
+    let fits = index.entries().iter().all(|entry| {
         let offset = segment.base + i64::from(entry.relative);
         let found = batches.binary_search_by_key(&offset, |(offset, _)| *offset);
         found
             .ok()
             .and_then(|index| batches.get(index))
             .is_some_and(|(_, position)| *position == u64::from(entry.position))
-    })
+    });
+    if fits {
+        Ok(true)
+    } else {
+        Err(damaged("the index names a batch where there is none"))
+    }
 }

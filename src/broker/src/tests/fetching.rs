@@ -70,8 +70,10 @@ fn parked_fetches_cost_nothing_while_nothing_comes() {
     }
     machine.sim.run_for(SECOND);
     let without_fetches = steps(&mut machine);
+    // A fetch that looked just once in these ten seconds would add a hundred; storage's own timers
+    // differ by a few.
     assert!(
-        with_fetches <= without_fetches + 10,
+        with_fetches <= without_fetches + 50,
         "{with_fetches} steps against {without_fetches}"
     );
 }

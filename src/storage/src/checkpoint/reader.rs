@@ -118,9 +118,6 @@ pub(crate) async fn read_slot(
         groups.push(group);
         at = end;
     }
-    if groups.is_empty() {
-        return Ok(None);
-    }
     // A group after the bad one was written after the bad one was durable.
     let mut later = at + BLOCK_BYTES;
     while later < bytes.len() {
@@ -133,6 +130,9 @@ pub(crate) async fn read_slot(
             return Err(StorageError::corrupt(path, at as u64, what));
         }
         later += BLOCK_BYTES;
+    }
+    if groups.is_empty() {
+        return Ok(None);
     }
     Ok(Some(Slot {
         counter,

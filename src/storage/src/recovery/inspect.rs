@@ -45,7 +45,8 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
         &mut report,
     ))
     .await?;
-    let mut damage = std::mem::take(&mut replay.lost_unknown);
+    let mut damage = std::mem::take(&mut report.damage);
+    damage.append(&mut replay.lost_unknown);
     if let Err(StorageError::Corrupt(found)) = replay.metadata_entries() {
         damage.push(found);
     }

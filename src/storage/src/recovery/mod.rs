@@ -127,6 +127,12 @@ pub async fn recover(
         Some(&mut held),
     ))
     .await?;
+    if root.has_wal && wals.is_empty() {
+        let what = "it holds no WAL of this data directory, which has had one".to_owned();
+        let path = config.wal_path();
+        return Err(StorageError::Foreign { path, what });
+    }
+    root.has_wal |= !wals.is_empty();
     let past = Box::pin(scan_all(
         &mut wals,
         &mut checkpoints,
@@ -145,8 +151,9 @@ pub async fn recover(
     root.generation = Generation(root.generation.0 + 1);
     root.node_id = node_id;
     root.shards = shards;
-    root.store(&config.data_dir).await?;
+    // Before the root file, so that one is never there without them.
     make_directories(config).await?;
+    root.store(&config.data_dir).await?;
     let stream = seal::seal_past(config, &root, &past.seals, &mut held).await?;
 
     let handoff = Handoff::new(shards);
@@ -285,6 +292,7 @@ async fn new_root(config: &StorageConfig, node_id: i32) -> Result<Root, StorageE
         node_id,
         shards: 0,
         wal_dir_id,
+        has_wal: false,
     })
 }
 
@@ -359,6 +367,19 @@ async fn scan_all(
         let key = (wal.generation, wal.shard);
         let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
         known.seal = checkpoints.seals.get(&key).copied();
+        for file in &wal.files {
+            let Some(what) = file
+                .header_damage
+                .filter(|_| file.end_lsn() > known.from_lsn)
+            else {
+                continue;
+            };
+            report.damage.push(Corrupt {
+                file: file.path.clone(),
+                position: 0,
+                what: what.to_owned(),
+            });
+        }
         replay.file_base = past.files.len();
         let scanned = wal.scan(known, replay).await;
         report.commits += scanned.commits;

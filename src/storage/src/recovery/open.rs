@@ -16,6 +16,7 @@ use crate::file_header::{FileHeader, HeaderProblem, Kind};
 use crate::ids::Generation;
 use crate::root::{self, LOCK_NAME, Root};
 use crate::wal::file::{WalFileHeader, WalName};
+use crate::wal::format::CommitHeader;
 use crate::wal::reader::OldFile;
 
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -144,21 +145,19 @@ pub(super) async fn check_wal_dir(config: &StorageConfig, root: &Root) -> Result
             what: what.to_owned(),
         })
     };
+    let exists = dir::exists(&wal_dir).await;
+    let exists = exists.map_err(StorageError::io("cannot look for", &wal_dir))?;
     match (&config.wal_dir, root.wal_dir_id.is_nil()) {
-        (None, true) => Ok(()),
         (None, false) => foreign("the WAL of this data directory is in a directory of its own"),
         (Some(_), true) => foreign("the WAL of this data directory is inside it"),
-        (Some(_), false) => {
-            let exists = dir::exists(&wal_dir).await;
-            if !exists.map_err(StorageError::io("cannot look for", &wal_dir))? {
-                return foreign("the WAL directory is missing");
-            }
-            match root::load_wal_dir_id(&wal_dir).await? {
-                Some(id) if id == root.wal_dir_id => Ok(()),
-                Some(_) => foreign("the WAL directory belongs to another data directory"),
-                None => foreign("this is not the WAL directory of this data directory"),
-            }
-        }
+        // It was made before the root file.
+        _ if !exists => foreign("the WAL directory is missing"),
+        (None, true) => Ok(()),
+        (Some(_), false) => match root::load_wal_dir_id(&wal_dir).await? {
+            Some(id) if id == root.wal_dir_id => Ok(()),
+            Some(_) => foreign("the WAL directory belongs to another data directory"),
+            None => foreign("this is not the WAL directory of this data directory"),
+        },
     }
 }
 
@@ -226,8 +225,9 @@ pub(super) async fn open_wals(
     Ok(wals)
 }
 
-/// A WAL file with a valid header. One without was being made or recycled when the process
-/// ended, or is damaged: then a hole in the stream will tell.
+/// A WAL file with a valid header, or with a commit that tells what the header said. Without
+/// either it was being made when the process ended, or is damaged: then a hole in the stream will
+/// tell.
 async fn open_old(
     cluster_id: Uuid,
     name: WalName,
@@ -241,8 +241,7 @@ async fn open_old(
         Ok(header) => header,
         Err(HeaderProblem::Refused(error)) => return Err(error),
         Err(HeaderProblem::Invalid(what)) => {
-            tracing::debug!(file = %path.display(), what, "WAL file left out");
-            return Ok(None);
+            return Ok(without_header(name, path, file, what).await);
         }
     };
     if header.cluster_id != cluster_id || header.generation != name.generation {
@@ -252,4 +251,24 @@ async fn open_old(
     let own = WalFileHeader::decode(&header.body);
     let own = own.filter(|own| own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK);
     Ok(own.map(|own| OldFile::new(name, path, own.start_lsn, own.bytes, file)))
+}
+
+/// A WAL file whose header does not hold, by its first commit. If it was being recycled, that is
+/// an old one, and the file lies below what is replayed.
+async fn without_header(
+    name: WalName,
+    path: PathBuf,
+    file: File,
+    what: &'static str,
+) -> Option<OldFile> {
+    let bytes = file.size().await.ok()? / BLOCK * BLOCK;
+    let len = tailwater_shards::BLOCK_BYTES;
+    let block = file.read(IoClass::Maintenance, BLOCK, len).await.ok()?;
+    let (first, _) = CommitHeader::decode(&block)?;
+    if first.generation != name.generation || first.shard != name.shard {
+        return None;
+    }
+    let mut old = OldFile::new(name, path, first.lsn, bytes, file);
+    old.header_damage = Some(what);
+    Some(old)
 }

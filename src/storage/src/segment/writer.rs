@@ -188,21 +188,22 @@ async fn sync_upwards(from: &Path, data_dir: &Path) -> Result<(), StorageError> 
     Ok(())
 }
 
-/// Writes the index of a segment that is complete, if memory has all of it. It need not be
-/// durable: a missing one is rebuilt.
+/// Writes the index of a segment that is complete, if memory has all of it. It is durable before
+/// the segment counts as complete: an index of a complete segment is missing, and then rebuilt
+/// when it is needed, or whole.
 async fn write_index(shared: &Shared, log: &Log, next: &WriteBehind) -> Result<(), StorageError> {
     let Some(index) = &next.index else {
         return Ok(());
     };
     let tp = log.topic_partition();
     let path = index_path(&shared.config.data_dir, tp, next.base);
-    let buf = {
-        let index = index.borrow();
-        if !index.is_whole() {
-            return Ok(());
-        }
-        index.encode(shared.cluster_id, shared.generation, next.base, next.upto)
-    };
+    let whole = index.borrow().is_whole();
+    if !whole {
+        return remove_torn_index(&path).await;
+    }
+    let buf = index
+        .borrow()
+        .encode(shared.cluster_id, shared.generation, next.base, next.upto);
     let failed = StorageError::io("cannot write", &path);
     let result = async {
         let file = match File::open(
@@ -231,6 +232,20 @@ async fn write_index(shared: &Shared, log: &Log, next: &WriteBehind) -> Result<(
         Ok(())
     };
     result.await.map_err(failed)
+}
+
+/// An earlier start may have ended while it wrote this index.
+async fn remove_torn_index(path: &Path) -> Result<(), StorageError> {
+    match dir::remove_file(path).await {
+        Ok(()) => {
+            let parent = path.parent().expect("it is in a partition's directory");
+            dir::sync(parent)
+                .await
+                .map_err(StorageError::io("cannot sync", parent))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StorageError::io("cannot remove", path)(error)),
+    }
 }
 
 /// Removes a segment's files, the log step by step.

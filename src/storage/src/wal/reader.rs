@@ -20,6 +20,8 @@ pub(crate) struct OldFile {
     /// As its header says; what is really there may be less.
     pub(crate) bytes: u64,
     pub(crate) file: File,
+    /// Why its header does not hold: then its first commit told what belongs there.
+    pub(crate) header_damage: Option<&'static str>,
     window: Option<(u64, Bytes)>,
 }
 
@@ -37,6 +39,7 @@ impl OldFile {
             start_lsn,
             bytes,
             file,
+            header_damage: None,
             window: None,
         }
     }
