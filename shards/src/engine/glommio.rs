@@ -38,6 +38,9 @@ pub(crate) use boot::Running;
 
 use wake::{Hub, Tasks, WithWaker};
 
+/// How long the end of a shard waits for calls on its blocking thread that were given up.
+const BLOCKING_END_MAX: Duration = Duration::from_millis(100);
+
 /// The exit code of a process ended by `fatal` (EX_IOERR).
 pub(crate) const FATAL_EXIT_CODE: i32 = 74;
 
@@ -189,6 +192,7 @@ impl Shard {
             }
             crate::task::yield_now().await;
         }
+        self.end_blocking_calls().await;
         self.inner.next_pass.end();
         self.inner.tasks.close();
         drop(hub);
@@ -197,7 +201,18 @@ impl Shard {
         self.inner.home.free();
     }
 
-    /// Whether the executor may be dropped: the kernel holds none of its buffers.
+    /// Waits for the blocking thread, which panics when it has nobody to answer to. It takes its
+    /// calls in order: when the last one is done, so are those that were given up. A call that
+    /// hangs is not waited for; the executor then stays to hear of it.
+    async fn end_blocking_calls(&self) {
+        let last = dir::off_loop(|| Ok(()));
+        if crate::time::timeout(BLOCKING_END_MAX, last).await.is_err() {
+            self.inner.abandoned.set(self.inner.abandoned.get() + 1);
+        }
+    }
+
+    /// Whether the executor may be dropped: the kernel holds none of its buffers, and the
+    /// blocking thread has answered.
     fn kernel_is_done(&self) -> bool {
         self.inner.abandoned.get() == 0
     }

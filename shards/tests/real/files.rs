@@ -209,3 +209,24 @@ fn directories_are_made_listed_and_removed() {
         assert!(free > 0 && free <= total);
     });
 }
+
+#[test]
+fn a_directory_call_that_is_given_up_is_done_when_its_shard_has_ended() {
+    let scratch = scratch();
+    let doomed = scratch.path().join("doomed");
+    std::fs::create_dir(&doomed).unwrap();
+    for number in 0..400 {
+        std::fs::write(doomed.join(number.to_string()), b"").unwrap();
+    }
+    let path = doomed.clone();
+    on_shards_with_files(1, scratch.path(), move |_| {
+        let path = path.clone();
+        async move {
+            let removed = shards::timeout(std::time::Duration::ZERO, dir::remove_dir_all(&path));
+            assert!(removed.await.is_err(), "it takes longer than no time");
+        }
+    })
+    .unwrap();
+    // Its thread would have nobody to answer to, and panic.
+    assert!(!doomed.exists());
+}
