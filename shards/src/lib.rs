@@ -25,6 +25,7 @@ mod file;
 mod io_class;
 mod mesh;
 mod net;
+pub mod planted;
 mod shutdown;
 pub mod sim;
 pub mod sync;
