@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::context::ShardId;
+use crate::counters::Counters;
 use crate::engine::glommio;
 
 /// What the shards run on.
@@ -167,6 +168,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// What the shards count by name, readable on any thread and after they have ended.
+    pub fn counters(&self) -> Counters {
+        self.inner.counters.clone()
+    }
+
     /// Waits for `main` to end on every shard. Returns at the first one that panics, while the
     /// others may still run: what is left is to end the process.
     pub fn join(self) -> Result<(), ShardPanicked> {

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use crate::counters::Counters;
 use crate::engine::EngineHandle;
 use crate::io_class::ClassBudget;
 
@@ -30,11 +31,18 @@ pub(crate) struct ShardContext {
     pub(crate) io: ClassBudget,
     /// Panics caught at a spawn since the shard began.
     pub(crate) caught_panics: Cell<u64>,
+    /// What is counted by name, of all the process's shards.
+    pub(crate) counters: Counters,
 }
 
 impl ShardContext {
     /// What an engine builds for each shard that it starts.
-    pub(crate) fn new(id: ShardId, shard_count: u16, engine: EngineHandle) -> Rc<ShardContext> {
+    pub(crate) fn new(
+        id: ShardId,
+        shard_count: u16,
+        engine: EngineHandle,
+        counters: Counters,
+    ) -> Rc<ShardContext> {
         assert!(id.0 < shard_count, "{id} of {shard_count}");
         Rc::new(ShardContext {
             id,
@@ -42,6 +50,7 @@ impl ShardContext {
             engine,
             io: ClassBudget::new(shard_count),
             caught_panics: Cell::new(0),
+            counters,
         })
     }
 }
@@ -82,6 +91,16 @@ pub(crate) fn with<R>(f: impl FnOnce(&Rc<ShardContext>) -> R) -> R {
             .as_ref()
             .expect("called outside a shard: no executor of ours runs this code"))
     })
+}
+
+/// Runs `f` on the current shard's context, if there is one.
+pub(crate) fn with_current(f: impl FnOnce(&ShardContext)) {
+    // The thread-local is gone only when the thread is ending: then no shard runs.
+    let _ran = CURRENT.try_with(|current| {
+        if let Some(context) = current.borrow().as_ref() {
+            f(context);
+        }
+    });
 }
 
 /// The current shard's context, to hold across an await.

@@ -17,6 +17,7 @@
 mod boot;
 mod buf;
 mod context;
+mod counters;
 mod cpus;
 pub mod dir;
 mod engine;
@@ -35,6 +36,7 @@ mod time;
 pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
 pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf};
 pub use context::{ShardId, in_shard, shard, shard_count};
+pub use counters::{Counter, Counters, count, count_many, counters};
 pub use cpus::{default_shards, usable_cpus};
 pub use fatal::fatal;
 pub use file::{File, OpenOptions};

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::context;
+use crate::counters::{Counter, count};
 use crate::engine::{EngineHandle, glommio};
 use crate::fatal::ProcessEnds;
 use crate::sim::engine as sim;
@@ -223,6 +224,7 @@ pub(crate) fn caught(task: &'static str, payload: Box<dyn Any + Send>) -> TaskPa
     }
     if let Some(context) = context::try_current() {
         context.caught_panics.set(context.caught_panics.get() + 1);
+        count(Counter::TaskPanics);
         tracing::error!(task, shard = context.id.0, %message, "a task panicked");
     }
     TaskPanicked { task, message }

@@ -13,6 +13,7 @@ use super::executor::{self, ShardKey};
 use super::io::CutKind;
 use super::world::{CLIENTS, Ending, ProcessId, ProcessState, Shared};
 use crate::context::{self, ShardContext, ShardId};
+use crate::counters::Counters;
 use crate::engine::EngineHandle;
 use crate::fatal::ProcessEnds;
 use crate::task::{CatchPanic, TaskPanicked, panic_message};
@@ -96,16 +97,16 @@ impl Simulation {
             panics_expected: false,
             panics: 0,
         };
-        simulation.add_shard(key, 1);
+        simulation.add_shard(key, 1, Counters::new(1));
         simulation
     }
 
-    fn add_shard(&mut self, key: ShardKey, shards: u16) {
+    fn add_shard(&mut self, key: ShardKey, shards: u16, counters: Counters) {
         let engine = EngineHandle::Sim(Shard {
             shared: Arc::clone(&self.shared),
             key,
         });
-        let context = ShardContext::new(ShardId(key.shard), shards, engine);
+        let context = ShardContext::new(ShardId(key.shard), shards, engine, counters);
         self.contexts.insert(key, context);
     }
 
@@ -124,9 +125,10 @@ impl Simulation {
             .world(|world| world.processes.insert(process, ProcessState::default()));
         self.mains.insert(process, (0..shards).collect());
         let main = Rc::new(main);
+        let counters = Counters::new(shards);
         for shard in 0..shards {
             let key = ShardKey { process, shard };
-            self.add_shard(key, shards);
+            self.add_shard(key, shards, counters.clone());
             let ended = Rc::clone(&self.ended_mains);
             let main = Rc::clone(&main);
             // `main` itself is called on its shard too.

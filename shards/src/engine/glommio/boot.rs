@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::{Shard, memlock, probe};
 use crate::boot::{BootError, Poll, RunConfig, ShardPanicked};
 use crate::context::{self, ShardContext, ShardId};
+use crate::counters::Counters;
 use crate::engine::EngineHandle;
 use crate::task::{CatchPanic, panic_message};
 
@@ -32,6 +33,7 @@ const SPIN_FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 pub(crate) struct Running {
     threads: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), ShardPanicked>>,
+    pub(crate) counters: Counters,
 }
 
 impl Running {
@@ -46,11 +48,14 @@ impl Running {
         let (end_tx, ends) = channel();
         let mut threads = Vec::with_capacity(cfg.cpus.len());
         let mut refused = None;
+        let shard_count = u16::try_from(cfg.cpus.len()).expect("checked by `run`");
+        let counters = Counters::new(shard_count);
         for (index, &cpu) in cfg.cpus.iter().enumerate() {
             let index = u16::try_from(index).expect("checked by `run`");
             let shard = ShardThread {
                 id: ShardId(index),
-                shard_count: u16::try_from(cfg.cpus.len()).expect("checked by `run`"),
+                shard_count,
+                counters: counters.clone(),
                 cpu,
                 poll: cfg.poll,
                 probe_files: probe_files.iter().map(probe::ProbeFile::path).collect(),
@@ -79,7 +84,11 @@ impl Running {
         }
         let Some(error) = refused else {
             gate.decide(true);
-            return Ok(Running { threads, ends });
+            return Ok(Running {
+                threads,
+                ends,
+                counters,
+            });
         };
         gate.decide(false);
         for thread in threads {
@@ -141,6 +150,7 @@ impl Gate {
 struct ShardThread {
     id: ShardId,
     shard_count: u16,
+    counters: Counters,
     cpu: usize,
     poll: Poll,
     probe_files: Vec<PathBuf>,
@@ -192,7 +202,9 @@ impl ShardThread {
         };
         let shard = Shard::here(self.poll);
         let engine = EngineHandle::Glommio(shard.clone());
-        let _entered = context::enter(ShardContext::new(id, self.shard_count, engine));
+        let counters = self.counters.clone();
+        let context = ShardContext::new(id, self.shard_count, engine, counters);
+        let _entered = context::enter(context);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             executor.run(run(&self, shard.clone(), main))
         }));
