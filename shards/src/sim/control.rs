@@ -9,6 +9,7 @@ use super::faults::Faults;
 use super::io::{CutKind, CutMoment, CutPlan, IoCounts};
 use super::net::Network;
 use super::simulation::{Process, Simulation};
+use super::sure::SureDisk;
 use super::world::Ending;
 use crate::time::Instant;
 
@@ -160,6 +161,11 @@ impl Simulation {
     /// Plants faults.
     pub fn faults(&self) -> Faults {
         Faults::new(self.shared.clone())
+    }
+
+    /// What a power cut could not take, at whatever moment it is asked.
+    pub fn sure_disk(&self) -> SureDisk {
+        SureDisk::new(self.shared.clone())
     }
 
     /// Splits the network, and sets its delays.

@@ -28,6 +28,7 @@ mod io;
 mod net;
 mod rng;
 mod simulation;
+mod sure;
 mod trace;
 mod world;
 
@@ -40,4 +41,5 @@ pub use self::faults::{EIO, ENOSPC, Faults, Matching};
 pub use self::io::{CutKind, CutMoment, IoCounts};
 pub use self::net::{Network, Party};
 pub use self::simulation::{Process, Simulation, Step, StepKind};
+pub use self::sure::SureDisk;
 pub use self::world::Ending;

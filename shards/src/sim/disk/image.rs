@@ -289,6 +289,42 @@ impl FileImage {
         self.durable_bytes_seq = seq;
     }
 
+    /// Runs of neighbouring blocks that are durable and that no unsynced change touches. Holes and
+    /// zeros end a run.
+    pub(crate) fn sure_runs(&self) -> Vec<Vec<u8>> {
+        let mut end = self.durable_bytes.div_ceil(BLOCK_BYTES as u64);
+        let mut unsure: Vec<(u64, u64)> = Vec::new();
+        for unsynced in &self.unsynced {
+            match &unsynced.change {
+                Change::Write { first, blocks, .. } => {
+                    unsure.push((*first, *first + blocks.len() as u64));
+                }
+                Change::Truncate { bytes } => end = end.min(bytes / BLOCK_BYTES as u64),
+            }
+        }
+        let mut runs: Vec<Vec<u8>> = Vec::new();
+        let mut next = None;
+        for (index, durable) in self.durable.range(..end) {
+            let touched = unsure
+                .iter()
+                .any(|(from, upto)| (*from..*upto).contains(index));
+            let Block::Data(bytes) = &durable.block else {
+                continue;
+            };
+            if touched {
+                continue;
+            }
+            if next != Some(*index) {
+                runs.push(Vec::new());
+            }
+            next = Some(index + 1);
+            if let Some(run) = runs.last_mut() {
+                run.extend_from_slice(bytes);
+            }
+        }
+        runs
+    }
+
     /// The power fails: every unsynced change meets its own fate, and what is then durable is
     /// what the next start sees.
     pub(crate) fn cut(&mut self, rng: &mut Rng) {

@@ -467,6 +467,13 @@ impl Disk {
         self.files.get_mut(&ino).map(|file| look(&mut file.image))
     }
 
+    /// Whether `look` takes any run of bytes that a power cut now could not take.
+    pub(crate) fn any_sure_run(&self, mut look: impl FnMut(&[u8]) -> bool) -> bool {
+        let sure = self.names.sure_files().into_iter();
+        let mut files = sure.filter_map(|ino| self.files.get(&ino));
+        files.any(|file| file.image.sure_runs().iter().any(|run| look(run)))
+    }
+
     /// Whether a power cut now would change nothing.
     pub(crate) fn is_synced(&self) -> bool {
         self.names.is_synced() && self.files.values().all(|file| file.image.is_synced())

@@ -150,6 +150,29 @@ impl Names {
             .collect())
     }
 
+    /// The files whose whole paths are durable and stay so, whatever a cut keeps or loses.
+    pub(crate) fn sure_files(&self) -> Vec<Ino> {
+        let mut files = Vec::new();
+        let mut open = vec![ROOT];
+        while let Some(dir) = open.pop() {
+            let Some(directory) = self.dirs.get(&dir) else {
+                files.push(dir);
+                continue;
+            };
+            let pending = self.by_dir.get(&dir).into_iter().flatten();
+            let unsure: BTreeSet<&str> = pending
+                .filter_map(|seq| self.unsynced.get(seq))
+                .flat_map(|unsynced| unsynced.change.names_in(dir))
+                .collect();
+            let sure = directory.durable.iter();
+            open.extend(
+                sure.filter(|(name, _)| !unsure.contains(name.as_str()))
+                    .map(|(_, ino)| *ino),
+            );
+        }
+        files
+    }
+
     fn view(&mut self, dir: Ino) -> &mut BTreeMap<String, Ino> {
         &mut self.dirs.get_mut(&dir).expect("resolved just before").view
     }
