@@ -26,6 +26,9 @@ mod boot;
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod hand_out;
 mod handlers;

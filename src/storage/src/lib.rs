@@ -16,6 +16,9 @@ mod disk_room;
 mod error;
 mod fields;
 mod file_header;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod log;
 mod offsets;

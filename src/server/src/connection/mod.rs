@@ -28,6 +28,8 @@ use tailwater_shards::sync::Semaphore;
 use tailwater_wire::WireError;
 
 pub(crate) use control::{Control, Order};
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame_reader::ByteSource;
 pub(crate) use frame_reader::{Frame, FrameError, FrameReader, Scratch, scratch};
 pub(crate) use in_flight::{Begun, InFlight, Reply};
 pub(crate) use send::SendError;

@@ -25,7 +25,7 @@ pub(crate) struct Slot {
     pub(crate) shard: u16,
 }
 
-fn parse_name(name: &str) -> Option<(Generation, u16)> {
+pub(crate) fn parse_name(name: &str) -> Option<(Generation, u16)> {
     let stem = name
         .strip_suffix(".a")
         .or_else(|| name.strip_suffix(".b"))?;
