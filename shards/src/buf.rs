@@ -53,11 +53,13 @@ impl DmaBuf {
     /// Ends changes; what follows is shared and sent without a copy.
     pub fn freeze(self) -> SharedBuf {
         let data = NonNull::from(self.buffer.as_bytes());
+        let home = HomeRef::current();
+        home.lend(self.buffer.as_bytes());
         SharedBuf {
             inner: Arc::new(Frozen {
                 data,
                 buffer: Some(Rc::new(self.buffer)),
-                home: HomeRef::current(),
+                home,
             }),
         }
     }
@@ -80,6 +82,15 @@ impl DerefMut for DmaBuf {
 impl fmt::Debug for DmaBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DmaBuf").field("len", &self.len()).finish()
+    }
+}
+
+/// The memory that `bytes` keep alive, as its address and length, if it is a buffer of this
+/// shard: frozen here, or read from a file here. A slice of one keeps all of it.
+pub fn allocation_of(bytes: &[u8]) -> Option<(usize, usize)> {
+    match HomeRef::current() {
+        HomeRef::Shard(home) => home.allocation_of(bytes),
+        HomeRef::Nobody => None,
     }
 }
 
@@ -134,7 +145,10 @@ impl SharedBuf {
         }
         let buffer = frozen.buffer.take().expect("Some until dropped");
         match Rc::try_unwrap(buffer) {
-            Ok(buffer) => Ok(DmaBuf { buffer }),
+            Ok(buffer) => {
+                frozen.home.take_back(buffer.as_bytes());
+                Ok(DmaBuf { buffer })
+            }
             Err(buffer) => {
                 frozen.buffer = Some(buffer);
                 Err(self)

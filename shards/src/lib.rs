@@ -34,7 +34,7 @@ mod task;
 mod time;
 
 pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
-pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf};
+pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf, allocation_of};
 pub use context::{ShardId, in_shard, shard, shard_count};
 pub use counters::{Counter, Counters, count, count_many, counters};
 pub use cpus::{default_shards, usable_cpus};

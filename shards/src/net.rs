@@ -146,6 +146,23 @@ impl Stream {
         dispatch!(self, stream => stream.write_vectored_all(bufs).await)
     }
 
+    /// Sends some of `bufs`, at least one byte, waiting for room; 0 when there are none. While it
+    /// waits nothing is sent, so the next call may bring other buffers, and a future around it
+    /// may be dropped.
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[Bytes],
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    /// Bytes that have been written and that the peer has not taken yet (over a real network:
+    /// its machine has not acknowledged).
+    pub fn unsent_bytes(&self) -> io::Result<usize> {
+        dispatch!(self, stream => stream.unsent_bytes())
+    }
+
     /// Who is at the other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         dispatch!(self, stream => stream.peer_addr())

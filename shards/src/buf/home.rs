@@ -6,6 +6,7 @@
 //! Invariants: a payload is taken apart only on its home's thread. When the shard has ended,
 //! what still comes back is leaked: nothing can say that the ring has let go of it.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,13 @@ impl Payload {
             Payload::Read(result) => result.len(),
         }
     }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Payload::Written(buffer) => buffer.as_bytes(),
+            Payload::Read(result) => result,
+        }
+    }
 }
 
 /// A payload on its way home: not to be touched before it is there.
@@ -50,6 +58,9 @@ pub(crate) struct Home {
     waiting_bytes: AtomicUsize,
     /// None when the shard has ended. Bounded by what the shard has allocated.
     list: Mutex<Option<List>>,
+    /// Address and length of every payload that is lent out. Locked at home only, so never
+    /// waited for.
+    lent: Mutex<BTreeMap<usize, usize>>,
 }
 
 #[derive(Default)]
@@ -65,7 +76,34 @@ impl Home {
             thread: ThreadMark::of_this_thread(),
             waiting_bytes: AtomicUsize::new(0),
             list: Mutex::new(Some(List::default())),
+            lent: Mutex::default(),
         })
+    }
+
+    /// The payload's bytes may be held by others from now on.
+    fn lend(&self, payload: &[u8]) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.insert(payload.as_ptr().addr(), payload.len());
+    }
+
+    fn end_loan(&self, payload: &[u8]) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.remove(&payload.as_ptr().addr());
+    }
+
+    /// Whether a payload at that address is lent out.
+    #[cfg(test)]
+    pub(crate) fn is_lent(&self, address: usize) -> bool {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.contains_key(&address)
+    }
+
+    /// The memory that those bytes keep alive: its address and length.
+    pub(crate) fn allocation_of(&self, bytes: &[u8]) -> Option<(usize, usize)> {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = bytes.as_ptr().addr();
+        let (begin, len) = lent.range(..=at).next_back()?;
+        (at + bytes.len() <= begin + len).then_some((*begin, *len))
     }
 
     /// Frees what has come back. Cheap when nothing has.
@@ -80,7 +118,8 @@ impl Home {
             list.as_mut().map(|list| std::mem::take(&mut list.payloads))
         };
         for payload in payloads.into_iter().flatten() {
-            drop(ManuallyDrop::into_inner(payload.0));
+            let payload = ManuallyDrop::into_inner(payload.0);
+            self.end_loan(payload.as_bytes());
         }
     }
 
@@ -155,11 +194,26 @@ impl HomeRef {
         }
     }
 
+    /// The payload's bytes are lent out from now on, until it is given back or taken back.
+    pub(crate) fn lend(&self, payload: &[u8]) {
+        if let HomeRef::Shard(home) = self {
+            home.lend(payload);
+        }
+    }
+
+    /// Nobody holds the payload's bytes any more. At home.
+    pub(crate) fn take_back(&self, payload: &[u8]) {
+        if let HomeRef::Shard(home) = self {
+            home.end_loan(payload);
+        }
+    }
+
     /// Frees the payload if this is its home, else sends it there.
     pub(crate) fn give_back(&self, payload: Payload) {
         match self {
             HomeRef::Shard(home) if !home.thread.is_here() => home.put(payload),
-            HomeRef::Shard(_) | HomeRef::Nobody => drop(payload),
+            HomeRef::Shard(home) => home.end_loan(payload.as_bytes()),
+            HomeRef::Nobody => drop(payload),
         }
     }
 }

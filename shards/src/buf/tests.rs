@@ -5,7 +5,7 @@ use std::thread;
 
 use glommio::io::DmaBuffer;
 
-use super::{DmaBuf, SharedBuf};
+use super::{DmaBuf, SharedBuf, allocation_of};
 use crate::engine::glommio::current_home;
 use crate::{RunConfig, run, usable_cpus};
 
@@ -69,4 +69,26 @@ fn a_buffer_of_no_shard_is_freed_anywhere_and_never_written() {
     again.fill(1);
     let buf = again.freeze();
     assert_eq!((buf.len(), buf[4095]), (4096, 1));
+}
+
+#[test]
+fn a_slice_tells_the_memory_that_it_keeps_as_long_as_that_lives() {
+    on_a_shard(|| {
+        let (first, second) = (DmaBuf::zeroed(8192).freeze(), DmaBuf::zeroed(4096).freeze());
+        let of = |buf: &SharedBuf| Some((buf.as_ptr().addr(), buf.len()));
+        let slice = first.bytes().slice(8000..8100);
+        assert_eq!(allocation_of(&slice), of(&first));
+        assert_eq!(allocation_of(&second), of(&second));
+        assert_eq!(allocation_of(&[1, 2, 3]), None);
+        let at = of(&second).unwrap().0;
+        let second = second.try_unfreeze().unwrap();
+        assert_eq!((allocation_of(&second), second.as_ptr().addr()), (None, at));
+        let (address, kept) = (first.as_ptr(), slice);
+        drop(first);
+        assert!(allocation_of(&kept).is_some(), "a slice is left");
+        thread::spawn(move || drop(kept)).join().unwrap();
+        current_home().unwrap().free();
+        // Looked up by its address alone: the memory is gone.
+        assert!(!current_home().unwrap().is_lent(address.addr()));
+    });
 }

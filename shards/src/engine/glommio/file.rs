@@ -158,10 +158,12 @@ impl ReadBytes {
         if result.is_empty() {
             return Bytes::new();
         }
+        let home = HomeRef::current();
+        home.lend(&result);
         Bytes::from_owner(ReadBytes {
             data: NonNull::from(&*result),
             result: Some(result),
-            home: HomeRef::current(),
+            home,
         })
     }
 }

@@ -40,6 +40,9 @@ const SLICES_ON_STACK: usize = 32;
 /// What is sent by the call that waits for room: small, as it is outside the vectored path.
 const WAITING_PIECE_BYTES: usize = 4096;
 
+/// Asks a socket for the bytes that its peer has not acknowledged (linux/sockios.h, SIOCOUTQ).
+const TIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+
 /// Sockets that have been accepted and wait to be asked for; then the kernel's backlog fills.
 const ACCEPTED_MAX: usize = 16;
 
@@ -205,6 +208,38 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[Bytes],
+    ) -> Poll<io::Result<usize>> {
+        let left = Unsent::new(bufs);
+        let Some(piece) = left.first() else {
+            return Poll::Ready(Ok(0));
+        };
+        loop {
+            return match self.with_fd(|fd| left.send(fd)) {
+                Ok(sent) => Poll::Ready(Ok(sent)),
+                Err(Errno::INTR) => continue,
+                // What waits is only whether there is room: nothing is sent before it is polled
+                // again, so what comes then need not lie where it lay.
+                Err(Errno::AGAIN) => {
+                    let piece = &piece[..piece.len().min(WAITING_PIECE_BYTES)];
+                    Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, piece)
+                }
+                Err(errno) => Poll::Ready(Err(errno.into())),
+            };
+        }
+    }
+
+    pub(crate) fn unsent_bytes(&self) -> io::Result<usize> {
+        // SAFETY: the opcode (SIOCOUTQ) writes one int, which is what the getter has room for.
+        let ask = unsafe { rustix::ioctl::Getter::<TIOCOUTQ, std::ffi::c_int>::new() };
+        // SAFETY: it changes nothing, and the descriptor is a TCP socket.
+        let count = self.with_fd(|fd| unsafe { rustix::ioctl::ioctl(fd, ask) })?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {

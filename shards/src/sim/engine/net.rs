@@ -159,6 +159,23 @@ impl Stream {
         Ok(())
     }
 
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[Bytes],
+    ) -> Poll<io::Result<usize>> {
+        let Socket { shared, conn, side } = &self.socket;
+        let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        shared.world(|world| world.net_write(*conn, *side, cx.waker(), first))
+    }
+
+    pub(crate) fn unsent_bytes(&self) -> io::Result<usize> {
+        let Socket { shared, conn, side } = &self.socket;
+        Ok(shared.world(|world| world.net_unread(*conn, *side)))
+    }
+
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.addr(1 - self.socket.side)
     }

@@ -294,6 +294,13 @@ impl World {
         Poll::Ready(Ok(taken))
     }
 
+    /// What this side has sent and the other's program has not read.
+    pub(crate) fn net_unread(&self, conn: ConnId, side: Side) -> usize {
+        self.net.conns.get(&conn).map_or(0, |state| {
+            state.ends[side].out_bytes + state.ends[1 - side].inbox_bytes
+        })
+    }
+
     /// Both directions end here: what has been sent still arrives.
     pub(crate) fn net_shutdown(&mut self, conn: ConnId, side: Side) {
         let Some(state) = self.net.conns.get_mut(&conn) else {
