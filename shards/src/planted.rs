@@ -9,15 +9,19 @@
 /// A mistake that somebody might make, by the place where it would sit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Planted {
-    /// WAL: a commit counts as durable when its write has ended.
+    /// WAL: a commit that was to be written durably is only written, and counts as durable.
     AckBeforeSync,
     /// WAL: a sync counts for what was written while it was under way.
     SyncCoversLaterWrites,
-    /// WAL: a file counts as clear while one run in it has no other home.
+    /// WAL: a checkpoint that frees the oldest file lets replay begin one file too late.
     WalFreedTooEarly,
-    /// WAL: the last run that was to be carried is not.
+    /// WAL: the header that gives a file its place in the stream is not synced.
+    WalHeaderNotSynced,
+    /// WAL: a new file's name is not synced.
+    WalDirectoryNotSynced,
+    /// WAL: a log counts as clear of a file when its last run is, and the others are not carried.
     CarryLost,
-    /// Recovery: a commit whose body is torn is taken as it is.
+    /// Recovery: an entry's body is taken without its checksum.
     TornTailAccepted,
     /// Recovery: what had been durable and does not hold any more is cut off in silence.
     RotTakenForTornTail,
@@ -25,39 +29,55 @@ pub enum Planted {
     StaleCommitPastSeal,
     /// Recovery: the WALs of the past are read and served without a sync before.
     TailServedBeforeSync,
-    /// Recovery: of each log the last run is left out when there are several.
-    LastRunDropped,
-    /// Recovery: the generation is raised in memory alone.
+    /// Recovery: the new root file's name is not synced.
     GenerationNotDurable,
-    /// Segments: the directories of a new segment file are not synced.
+    /// Recovery: logs go to the shards that owned them in the start before.
+    WrongOwnerAfterReshard,
+    /// Segments: the directories of a new file are not synced.
     SegmentDirectoryNotSynced,
-    /// Segments: a piece counts as durable before its sync.
+    /// Segments: a piece counts as durable without a sync.
     SegmentNotSynced,
-    /// Segments: an index file is taken without its checksum, and an entry is off.
-    DamagedIndexTrusted,
-    /// Segments: the last batch before a roll is left out of the closed segment.
+    /// Segments: a run counts as written when only its beginning is.
+    HalfRunInSegment,
+    /// Segments: a closed segment's file is cut at its last whole block.
     RecordLostAtRoll,
-    /// Checkpoints: a group counts before it is synced.
-    CheckpointNotSynced,
-    /// Checkpoints: a log's record says that all of its tail is in segments.
-    CheckpointPassesTail,
-    /// A log start is answered before it is durable.
-    LogStartAnsweredEarly,
-    /// Segments below a log start are removed before the log start is durable.
+    /// Segments: the first record of a segment is looked for in the one before.
+    ReadStuckAtRoll,
+    /// Segments: one whose last record is still wanted is removed.
+    TrimmedOneTooFar,
+    /// Segments: those below a log start are removed before it is durable.
     TrimmedBeforeLogStartDurable,
-    /// Retention takes a segment's age by its creation in place of its records' timestamps.
-    RetentionByWallClock,
+    /// Segments: an index file is taken without its checksum.
+    DamagedIndexTrusted,
+    /// Segments: a lookup by time skips the records of just that time.
+    TimeIndexOffByOne,
+    /// Checkpoints: one counts before it is synced.
+    CheckpointNotSynced,
+    /// Checkpoints: one says that all of a log's tail is in segments.
+    CheckpointPassesTail,
+    /// Checkpoints: one names the first segment's base offset as the log start.
+    LogStartLostAtCheckpoint,
+    /// Checkpoints: the metadata snapshot claims the entry after it.
+    SnapshotSkipsMetadata,
+    /// Retention: what is younger than the clock says counts as old.
+    RetentionByClockJump,
     /// `write.caching`: unsynced bytes never come due.
     CachedNeverFlushed,
+    /// acks=1 is answered when the batch is appended.
+    AckOneBeforeWrite,
     /// The high watermark is one past what is durable.
     HighWatermarkTooFar,
     /// The high watermark follows what is written.
     HighWatermarkFollowsWritten,
+    /// A fetch reads up to the log's end.
+    FetchPassesHighWatermark,
+    /// A parked fetch is not woken when the high watermark moves.
+    FetchNotWoken,
     /// A producer's state keeps four batches in place of five.
     DedupWindowOffByOne,
     /// A duplicate is answered while its original is not durable.
     DuplicateAnsweredEarly,
-    /// A producer's sequence may leave a gap.
+    /// A producer's sequences may leave a gap.
     SequenceGapAccepted,
     /// What recovery found of the producers is thrown away.
     ProducersForgotten,
@@ -67,43 +87,53 @@ pub enum Planted {
     EpochNotRaised,
     /// A new topic takes the id of the deleted one of its name.
     DeletedTopicReplayed,
-    /// CreateTopics is answered before the topic is durable.
+    /// CreateTopics is answered before it is durable.
     CreateAnsweredEarly,
-    /// DeleteTopics is answered before the deletion is durable.
+    /// DeleteTopics is answered before it is durable.
     DeleteAnsweredEarly,
+    /// CreatePartitions is answered before it is durable.
+    PartitionsAnsweredEarly,
     /// Changed configurations are answered before they are durable.
     ConfigAnsweredEarly,
-    /// A start gives the logs to the shards of the start before.
-    WrongOwnerAfterReshard,
-    /// A parked fetch is not woken by the high watermark.
-    FetchNotWoken,
+    /// DeleteRecords is answered before it is durable.
+    LogStartAnsweredEarly,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 34] = [
+    pub const ALL: [Planted; 44] = [
         Planted::AckBeforeSync,
         Planted::SyncCoversLaterWrites,
         Planted::WalFreedTooEarly,
+        Planted::WalHeaderNotSynced,
+        Planted::WalDirectoryNotSynced,
         Planted::CarryLost,
         Planted::TornTailAccepted,
         Planted::RotTakenForTornTail,
         Planted::StaleCommitPastSeal,
         Planted::TailServedBeforeSync,
-        Planted::LastRunDropped,
         Planted::GenerationNotDurable,
+        Planted::WrongOwnerAfterReshard,
         Planted::SegmentDirectoryNotSynced,
         Planted::SegmentNotSynced,
-        Planted::DamagedIndexTrusted,
+        Planted::HalfRunInSegment,
         Planted::RecordLostAtRoll,
+        Planted::ReadStuckAtRoll,
+        Planted::TrimmedOneTooFar,
+        Planted::TrimmedBeforeLogStartDurable,
+        Planted::DamagedIndexTrusted,
+        Planted::TimeIndexOffByOne,
         Planted::CheckpointNotSynced,
         Planted::CheckpointPassesTail,
-        Planted::LogStartAnsweredEarly,
-        Planted::TrimmedBeforeLogStartDurable,
-        Planted::RetentionByWallClock,
+        Planted::LogStartLostAtCheckpoint,
+        Planted::SnapshotSkipsMetadata,
+        Planted::RetentionByClockJump,
         Planted::CachedNeverFlushed,
+        Planted::AckOneBeforeWrite,
         Planted::HighWatermarkTooFar,
         Planted::HighWatermarkFollowsWritten,
+        Planted::FetchPassesHighWatermark,
+        Planted::FetchNotWoken,
         Planted::DedupWindowOffByOne,
         Planted::DuplicateAnsweredEarly,
         Planted::SequenceGapAccepted,
@@ -113,9 +143,9 @@ impl Planted {
         Planted::DeletedTopicReplayed,
         Planted::CreateAnsweredEarly,
         Planted::DeleteAnsweredEarly,
+        Planted::PartitionsAnsweredEarly,
         Planted::ConfigAnsweredEarly,
-        Planted::WrongOwnerAfterReshard,
-        Planted::FetchNotWoken,
+        Planted::LogStartAnsweredEarly,
     ];
 
     /// Its name, as a command takes it.

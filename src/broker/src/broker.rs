@@ -4,7 +4,7 @@ use crate::config::{
     BrokerSettings, ConfigChange, ConfigEntry, ConfigOutcome, ConfigQuery, ConfigReplacement,
     ConfigResource,
 };
-use crate::fetch::{FetchOutcome, FetchRequest, SessionCache};
+use crate::fetch::{FetchOutcome, FetchRequest, HeldReply, ReplyMemory, SessionCache};
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{
     Change, Controller, ControllerReply, ControllerRequest, ControllerService, CreatePartitions,
@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tailwater_record::Workspace;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::sync::{Notify, Semaphore};
 use tailwater_shards::{Mesh, MeshEnds, ShardId, wall_clock_ms};
 use tailwater_storage::{Generation, Storage, TopicPartition, owner};
@@ -42,6 +43,9 @@ const MESH_CREDITS: usize = 256;
 /// there, and hold its credit as long. One more is told that its session is not found, so its
 /// client begins a new one, here.
 pub(crate) const FORWARDED_FETCHES_MAX: u64 = 64;
+
+/// Reply memory of a shard of which nothing else is said.
+const REPLY_BYTES_DEFAULT: u64 = 256 << 20;
 
 /// A mesh for the brokers of that many shards: one element for each.
 pub fn broker_mesh(shards: u16) -> Vec<BrokerMeshEnds> {
@@ -92,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) append_gate: Semaphore,
     /// Bounds fetches forwarded to their sessions' shards.
     pub(crate) forwarded_fetches: Semaphore,
+    /// What fetched records may hold.
+    pub(crate) replies: RefCell<ReplyMemory>,
     pub(crate) producer_ids: ProducerIds,
     /// On shard 0 only.
     pub(crate) controller: Option<ControllerService>,
@@ -134,6 +140,7 @@ impl Broker {
             workspace: RefCell::new(Workspace::new()),
             append_gate: Semaphore::new(1),
             forwarded_fetches: Semaphore::new(FORWARDED_FETCHES_MAX),
+            replies: RefCell::new(ReplyMemory::new(REPLY_BYTES_DEFAULT)),
             producer_ids: ProducerIds::new(),
             controller,
             stopping: Notify::new(),
@@ -186,6 +193,24 @@ impl Broker {
     /// epoch -1.
     pub async fn fetch(&self, request: FetchRequest) -> FetchOutcome {
         fetch::fetch(&self.inner, request).await
+    }
+
+    /// As [`Broker::fetch`], with the reply memory that the records hold: to be kept until the
+    /// last of them is gone. `lags` says whether the reader has yet to take what was sent to it
+    /// before; it is asked when memory is.
+    pub async fn fetch_within(
+        &self,
+        request: FetchRequest,
+        lags: &dyn Fn() -> bool,
+    ) -> (FetchOutcome, Option<HeldReply>) {
+        fetch::fetch_within(&self.inner, request, lags).await
+    }
+
+    /// Bounds what fetched records may hold on this shard; to be said before the first fetch.
+    pub fn bound_replies(&self, bytes_max: u64) -> ReplyMemory {
+        let memory = ReplyMemory::new(bytes_max);
+        *self.inner.replies.borrow_mut() = memory.clone();
+        memory
     }
 
     /// Looks up offsets; one outcome for each query, in order.
@@ -332,6 +357,9 @@ impl Inner {
     }
 
     pub(crate) fn leader_epoch(&self, topic: &Topic) -> i32 {
+        if planted::is(Planted::EpochNotRaised) {
+            return 0;
+        }
         let epoch = self.generation.0.saturating_sub(topic.created_generation);
         i32::try_from(epoch).unwrap_or(i32::MAX)
     }

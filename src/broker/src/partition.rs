@@ -18,8 +18,10 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use tailwater_shards::Marker;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::{
-    AppendedEnd, DurableEnd, Log, LogConfig, StorageError, TopicPartition, WrittenEnd,
+    AppendedEnd, DurableEnd, Log, LogConfig, RecoveredProducers, StorageError, TopicPartition,
+    WrittenEnd,
 };
 
 /// Below this offset records are visible to consumers. It never falls, and without `write.caching`
@@ -69,6 +71,7 @@ pub(crate) struct Ends {
 pub(crate) fn acknowledged(acks: Acks, write_caching: bool) -> Option<End> {
     match (acks, write_caching) {
         (Acks::None, _) => None,
+        (Acks::Leader, _) if planted::is(Planted::AckOneBeforeWrite) => None,
         (Acks::Leader, _) | (Acks::All, true) => Some(End::Written),
         (Acks::All, false) => Some(End::Durable),
     }
@@ -78,6 +81,12 @@ pub(crate) fn acknowledged(acks: Acks, write_caching: bool) -> Option<End> {
 pub(crate) fn visible(ends: Ends, write_caching: bool) -> HighWatermark {
     match acknowledged(Acks::All, write_caching) {
         Some(End::Written) => HighWatermark(ends.written.0),
+        Some(End::Durable) if planted::is(Planted::HighWatermarkFollowsWritten) => {
+            HighWatermark(ends.written.0)
+        }
+        Some(End::Durable) if planted::is(Planted::HighWatermarkTooFar) => {
+            HighWatermark(ends.appended.0.min(ends.durable.0 + 1))
+        }
         Some(End::Durable) => HighWatermark(ends.durable.0),
         None => unreachable!("acks=all awaits an end"),
     }
@@ -124,7 +133,10 @@ impl Partition {
     /// Takes over a log that was just opened.
     pub(crate) fn open(log: Log, topic: Arc<Topic>, now_ms: i64) -> Result<Rc<Self>, BrokerError> {
         let tp = log.topic_partition();
-        let recovered = log.recovered_producers();
+        let mut recovered = log.recovered_producers();
+        if planted::is(Planted::ProducersForgotten) {
+            recovered = RecoveredProducers::default();
+        }
         let snapshot = recovered.snapshot.as_ref().map(|(_, bytes)| &bytes[..]);
         let producers = ProducerStates::recover(snapshot, &recovered.batches, now_ms)?;
         let partition = Rc::new(Self {
@@ -292,7 +304,8 @@ impl Partition {
             self.high_watermark.set(HighWatermark(seen));
         }
         let bytes = self.take_visible(self.high_watermark.get());
-        if moved || trimmed {
+        let tells = moved && !planted::is(Planted::FetchNotWoken);
+        if tells || trimmed {
             self.mark_all(|marker| marker.mark(bytes));
         }
     }

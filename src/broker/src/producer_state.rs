@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use tailwater_record::BatchHeader;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::BatchSummary;
 
 /// The most producers that one partition remembers.
@@ -136,7 +137,8 @@ impl ProducerStates {
         } else {
             -1
         };
-        if follows(last_sequence, first) {
+        let accepts_gap = planted::is(Planted::SequenceGapAccepted) && first > last_sequence;
+        if follows(last_sequence, first) || accepts_gap {
             return Ok(Verdict::New);
         }
         let partition = partition();
@@ -187,7 +189,8 @@ impl ProducerStates {
             producer.epoch = epoch;
             producer.batches.clear();
         }
-        if producer.batches.len() == BATCHES_MAX {
+        let batches_max = BATCHES_MAX - usize::from(planted::is(Planted::DedupWindowOffByOne));
+        if producer.batches.len() == batches_max {
             producer.batches.remove(0);
         }
         producer.batches.push(appended);

@@ -20,7 +20,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const LEAST_ROOM_BYTES: u64 = 64 << 10;
 
 /// Sleeps, or returns `false` at once when the shard stops.
-async fn pause(shared: &Shared, duration: Duration) -> bool {
+pub(crate) async fn pause(shared: &Shared, duration: Duration) -> bool {
     if shared.stopping.get() {
         return false;
     }
@@ -56,13 +56,13 @@ pub(crate) async fn watch_disk(shared: Rc<Shared>) {
             shared
                 .disk_room
                 .looked(free.saturating_sub(reserve), outstanding);
-            let stays = shared.full.get() && shared.disk_room.left() < LEAST_ROOM_BYTES;
+            let stays = shared.is_full() && shared.disk_room.left() < LEAST_ROOM_BYTES;
             let full = free < reserve || (short && shared.wal.is_starved()) || stays;
             if full != was_full {
                 tracing::warn!(full, free, reserve, "free space against the disk's reserve");
             }
             was_full = full;
-            shared.full.set(full);
+            shared.set_full(full);
             shared.wal.set_growth_stopped(short);
         }
         let look = pin!(shared.disk_room.look.notified());

@@ -103,6 +103,19 @@ impl StorageError {
         }
     }
 
+    /// A sync that failed: whatever the reason, what it was to make durable may be gone.
+    pub(crate) fn unsynced(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let failed = Self::io("cannot sync", path);
+        move |source| failed(io::Error::other(source))
+    }
+
+    /// Whether a write found no space. What it was to write is elsewhere still, and it can be done
+    /// again once there is some.
+    pub(crate) fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     pub(crate) fn corrupt(
         file: impl Into<PathBuf>,
         position: u64,

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{File, IoClass, OpenOptions, dir};
 use uuid::Uuid;
 
@@ -84,6 +85,9 @@ impl Root {
         dir::rename(&new, &path)
             .await
             .map_err(StorageError::io("cannot rename", &new))?;
+        if planted::is(Planted::GenerationNotDurable) {
+            return Ok(());
+        }
         dir::sync(data_dir)
             .await
             .map_err(StorageError::io("cannot sync", data_dir))

@@ -39,8 +39,8 @@ pub(crate) struct Shared {
     pub(crate) wal: Rc<Wal>,
     pub(crate) cache: ReadCache,
     pub(crate) logs: RefCell<BTreeMap<TopicPartition, Log>>,
-    /// Less free space than the reserve.
-    pub(crate) full: Cell<bool>,
+    /// Less free space than the reserve: [`Shared::set_full`].
+    full: Cell<bool>,
     /// What appends may take until the free space is looked at again.
     pub(crate) disk_room: DiskRoom,
     /// Logs with enough outstanding to be written.
@@ -66,6 +66,20 @@ pub(crate) struct Shared {
     pub(crate) writing: Semaphore,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stop: Notify,
+}
+
+impl Shared {
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.get()
+    }
+
+    /// Appends are refused, or taken again. Who waits for room to append learns it at once.
+    pub(crate) fn set_full(&self, full: bool) {
+        if full && !self.full.replace(full) {
+            self.wal.room.notify_all();
+        }
+        self.full.set(full);
+    }
 }
 
 /// Shard 0's metadata, as far as checkpoints care.
@@ -244,9 +258,10 @@ impl Storage {
     }
 
     /// Waits until there is room for appends: the bytes that no commit has taken are below their
-    /// bound. Await it before appending; it returns at once but when the WAL is full or slow.
+    /// bound. Await it before appending; it returns at once but when the WAL is full or slow. On a
+    /// full disk it does not wait: appends are refused.
     pub async fn room(&self) {
-        self.shared.wal.has_room().await;
+        self.shared.wal.has_room(|| self.shared.is_full()).await;
     }
 
     /// How often [`Self::room`] had to wait.
@@ -258,7 +273,7 @@ impl Storage {
     /// Less free space than the reserve: appends are refused, reads and deletions go on.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.shared.full.get()
+        self.shared.is_full()
     }
 
     /// Takes a checkpoint now. `false`: appends wait for a WAL file to be freed, which comes first.

@@ -1,5 +1,6 @@
 //! The owner's side of a fetch: watch, check, read.
 
+use super::memory::Kept;
 use crate::BrokerError;
 use crate::broker::Inner;
 use crate::offsets::Isolation;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use std::rc::Rc;
 use tailwater_shards::Marker;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::{ReadError, TopicPartition};
 
 /// What a fetch wants of the partitions of one owner.
@@ -16,6 +18,8 @@ pub(crate) struct ReadRequest {
     pub(crate) isolation: Isolation,
     /// Of all parts together, but for the first batch.
     pub(crate) bytes_max: usize,
+    /// What the records may keep alive beyond their bytes.
+    pub(crate) slack_max: usize,
     /// The set of watches that the markers are of.
     pub(crate) set: u64,
     /// The watches stay: a fetch session's.
@@ -57,6 +61,12 @@ pub(crate) struct ReadOutcome {
 }
 
 impl ReadOutcome {
+    /// Lets go of what was read.
+    pub(crate) fn forget_records(&mut self) {
+        self.records = Vec::new();
+        self.bytes = 0;
+    }
+
     /// Nothing was read because of that.
     pub(crate) fn failed(error: BrokerError) -> Self {
         Self {
@@ -91,6 +101,7 @@ pub(crate) fn read(
     request: ReadRequest,
 ) -> LocalBoxFuture<'static, Vec<ReadOutcome>> {
     let mut left = request.bytes_max;
+    let mut kept = Kept::new(request.slack_max);
     let mut none_yet = true;
     let mut outcomes = Vec::with_capacity(request.parts.len());
     let mut found = Vec::with_capacity(request.parts.len());
@@ -135,9 +146,9 @@ pub(crate) fn read(
             ))
             .chain(found)
             .collect();
-            return read_rest(rest, outcomes, left, none_yet).boxed_local();
+            return read_rest(rest, outcomes, left, none_yet, kept).boxed_local();
         };
-        let outcome = outcome_of(&partition, read);
+        let outcome = outcome_of(&partition, read, &mut kept);
         left = left.saturating_sub(outcome.bytes);
         none_yet &= outcome.bytes == 0;
         outcomes.push(outcome);
@@ -150,6 +161,7 @@ async fn read_rest(
     mut outcomes: Vec<ReadOutcome>,
     mut left: usize,
     mut none_yet: bool,
+    mut kept: Kept,
 ) -> Vec<ReadOutcome> {
     for (next, bytes_max) in rest {
         let (partition, from, upto) = match next {
@@ -169,7 +181,7 @@ async fn read_rest(
         } else {
             partition.log().read(from, upto, bytes_max, none_yet).await
         };
-        let outcome = outcome_of(&partition, read);
+        let outcome = outcome_of(&partition, read, &mut kept);
         left = left.saturating_sub(outcome.bytes);
         none_yet &= outcome.bytes == 0;
         outcomes.push(outcome);
@@ -261,6 +273,9 @@ fn check(
 /// The end of what that reader may see.
 pub(crate) fn visible_end(partition: &Partition, isolation: Isolation) -> i64 {
     match isolation {
+        Isolation::ReadUncommitted if planted::is(Planted::FetchPassesHighWatermark) => {
+            partition.ends().appended.0
+        }
         Isolation::ReadUncommitted => partition.high_watermark().0,
         Isolation::ReadCommitted => partition.last_stable_offset().0,
     }
@@ -282,11 +297,12 @@ fn empty(partition: &Partition) -> ReadOutcome {
 fn outcome_of(
     partition: &Partition,
     read: Result<tailwater_storage::Read, ReadError>,
+    kept: &mut Kept,
 ) -> ReadOutcome {
     match read {
         Ok(read) => ReadOutcome {
             bytes: read.bytes,
-            records: read.slices,
+            records: kept.keep(read.slices, tailwater_shards::allocation_of),
             ..empty(partition)
         },
         Err(error) => ReadOutcome::failed(read_refusal(&error)),

@@ -43,7 +43,7 @@ impl Log {
             return Err(StorageError::Dropped);
         }
         self.health().map_err(StorageError::OutOfService)?;
-        if shared.full.get() {
+        if shared.is_full() {
             return Err(StorageError::DiskFull);
         }
         if shared.wal.is_stopping() {
@@ -58,7 +58,7 @@ impl Log {
         }
         let len = batch.len() as u64;
         if !shared.disk_room.take(len) {
-            shared.full.set(true);
+            shared.set_full(true);
             return Err(StorageError::DiskFull);
         }
         let span = self.place(header, len);

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tailwater_shards::planted::{self, Planted};
+
 use super::{Log, Run, State};
 use crate::config::BLOCK;
 use crate::segment::index::MemIndex;
@@ -100,6 +102,10 @@ impl Log {
     /// Whether some run that no segment holds lies in such a file.
     pub(crate) fn has_runs_in(&self, is_old: impl Fn(&WalFile) -> bool) -> bool {
         let state = self.inner.state.borrow();
+        if planted::is(Planted::CarryLost) {
+            let last = state.tail.outstanding().last();
+            return last.is_some_and(|run| is_old(&run.place.file));
+        }
         state.tail.outstanding().any(|run| is_old(&run.place.file))
     }
 

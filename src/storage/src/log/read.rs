@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use tailwater_record::batches;
 use tailwater_shards::IoClass;
+use tailwater_shards::planted::{self, Planted};
 
 use super::{Log, Read, Run};
 use crate::error::{Corrupt, ReadError};
@@ -164,6 +165,7 @@ impl Log {
                 None => Source::Wal(run.clone()),
             };
         }
+        let at = at - i64::from(planted::is(Planted::ReadStuckAtRoll));
         let after = state.segments.partition_point(|segment| segment.base <= at);
         let Some(segment) = after
             .checked_sub(1)

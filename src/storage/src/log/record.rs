@@ -1,5 +1,7 @@
 //! What a checkpoint says of one log: enough to start it again with the runs that the WAL has.
 
+use tailwater_shards::planted::{self, Planted};
+
 use super::{BatchSummary, Log, RecoveredProducers};
 use crate::error::Corrupt;
 use crate::fields::{Reader, Writer};
@@ -181,7 +183,10 @@ impl Log {
         let inner = &self.inner;
         let state = inner.state.borrow();
         let appended = inner.appended.get();
-        let outstanding = state.tail.outstanding().next().map(|run| run.span.base);
+        let mut outstanding = state.tail.outstanding().next().map(|run| run.span.base);
+        if planted::is(Planted::CheckpointPassesTail) {
+            outstanding = None;
+        }
         // Without a run outstanding, what is not durable yet has not got one either.
         let tail_offset = outstanding.unwrap_or_else(|| inner.durable.get());
         let segments = state.segments.iter().map(|segment| SegmentRecord {
@@ -206,7 +211,10 @@ impl Log {
         PartitionRecord {
             tp: inner.tp,
             dropped: inner.dropped.get(),
-            log_start: inner.log_start.get(),
+            log_start: match planted::is(Planted::LogStartLostAtCheckpoint) {
+                true => state.segments.front().map_or(0, |first| first.base),
+                false => inner.log_start.get(),
+            },
             tail_offset,
             end: appended,
             segments: segments.collect(),

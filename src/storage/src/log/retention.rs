@@ -3,7 +3,18 @@
 //! Nothing is unlinked here. A log start is durable in the WAL first; then [`Log::trim`] takes
 //! whole segments below it off the list and names them for removal.
 
+use tailwater_shards::planted::{self, Planted};
+
 use super::Log;
+
+/// How old a record is: not at all while the clock is behind its timestamp.
+fn age(now_ms: i64, timestamp: i64) -> i64 {
+    let age = now_ms.saturating_sub(timestamp);
+    if planted::is(Planted::RetentionByClockJump) {
+        return age.saturating_abs();
+    }
+    age
+}
 
 impl Log {
     /// Where `retention.ms` and `retention.bytes` put the log start; at the old place if nothing
@@ -22,7 +33,7 @@ impl Log {
         {
             let too_old = config.retention_ms >= 0
                 && segment.max_timestamp >= 0
-                && now_ms.saturating_sub(segment.max_timestamp) > config.retention_ms;
+                && age(now_ms, segment.max_timestamp) > config.retention_ms;
             let active = end == self.inner.appended.get();
             let too_large = u64::try_from(config.retention_bytes)
                 .is_ok_and(|keep| !active && bytes - segment.len >= keep);
@@ -38,14 +49,18 @@ impl Log {
     /// Takes the segments that lie wholly below the log start off the list, once nothing of them
     /// is on its way to the disk. Returns their base offsets and lengths: their files may go.
     pub(crate) fn trim(&self) -> Vec<(i64, u64)> {
-        let log_start = self.inner.durable_log_start.get();
+        let log_start = match planted::is(Planted::TrimmedBeforeLogStartDurable) {
+            true => self.inner.log_start.get(),
+            false => self.inner.durable_log_start.get(),
+        };
         let appended = self.inner.appended.get();
         let durable = self.inner.durable.get();
         let mut state = self.inner.state.borrow_mut();
         let mut removed = Vec::new();
         while let Some(first) = state.segments.front() {
             let end = state.segments.get(1).map_or(appended, |next| next.base);
-            if end > log_start || end > durable {
+            let kept_from = log_start + i64::from(planted::is(Planted::TrimmedOneTooFar));
+            if end > kept_from || end > durable {
                 break;
             }
             removed.push((first.base, first.len));

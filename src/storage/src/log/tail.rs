@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 
 use crate::wal::file::WalFile;
 use crate::wal::gather::Span;
@@ -97,7 +98,11 @@ impl Tail {
     pub(crate) fn now_in_segment(&mut self, segment: i64, upto: u64) -> u64 {
         let mut bytes = 0;
         for run in &mut self.runs {
-            let held = run.span.segment == segment && run.end_position() <= upto;
+            let reaches = match planted::is(Planted::HalfRunInSegment) {
+                true => run.span.position,
+                false => run.end_position(),
+            };
+            let held = run.span.segment == segment && reaches <= upto;
             if held && !run.in_segment {
                 run.in_segment = true;
                 bytes += u64::from(run.len);

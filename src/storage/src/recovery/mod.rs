@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{dir, spawn, wall_clock_ms};
 use uuid::Uuid;
 
@@ -150,7 +151,7 @@ pub async fn recover(
 
     root.generation = Generation(root.generation.0 + 1);
     root.node_id = node_id;
-    root.shards = shards;
+    let shards_before = std::mem::replace(&mut root.shards, shards);
     // Before the root file, so that one is never there without them.
     make_directories(config).await?;
     root.store(&config.data_dir).await?;
@@ -161,20 +162,15 @@ pub async fn recover(
     let has_past = has_checkpoints || !past.files.is_empty();
     let files = Arc::new(past.files);
     let mut seeds = empty_seeds(&root, &files, has_past, &handoff);
-    give_to_owners(logs, &mut seeds);
+    give_to_owners(logs, shards_before, &mut seeds);
     let first = seeds.first_mut().expect("there is at least one shard");
     first.stream = stream;
     first.metadata_next = metadata_next;
     first.seals = past.seals;
     first.remove = remove;
-    let Root {
-        generation,
-        cluster_id,
-        ..
-    } = root;
     Ok(Recovered {
-        generation,
-        cluster_id,
+        generation: root.generation,
+        cluster_id: root.cluster_id,
         metadata,
         seeds,
         report,
@@ -236,11 +232,14 @@ fn empty_seeds(
     (0..root.shards).map(seed).collect()
 }
 
-fn give_to_owners<I>(logs: I, seeds: &mut [ShardSeed])
+fn give_to_owners<I>(logs: I, shards_before: u16, seeds: &mut [ShardSeed])
 where
     I: IntoIterator<Item = (TopicPartition, SeedLog)>,
 {
-    let shards = u16::try_from(seeds.len()).expect("one for each shard");
+    let mut shards = u16::try_from(seeds.len()).expect("one for each shard");
+    if planted::is(Planted::WrongOwnerAfterReshard) {
+        shards = shards_before.clamp(1, shards);
+    }
     for (tp, log) in logs {
         let seed = seeds
             .get_mut(usize::from(owner(tp, shards).0))
@@ -345,7 +344,16 @@ fn add_seal(seals: &mut BTreeMap<(Generation, u16), u64>, seal: Seal) {
         .or_insert(seal.end_lsn);
 }
 
+impl Checkpoints {
+    /// Where a later generation has sealed the WAL.
+    fn seal_of(&self, wal: &(Generation, u16)) -> Option<u64> {
+        let seal = self.seals.get(wal).copied();
+        seal.filter(|_| !planted::is(Planted::StaleCommitPastSeal))
+    }
+}
+
 /// What the WALs of the past come to.
+#[derive(Default)]
 struct Past {
     seals: Vec<Seal>,
     files: Vec<OldFileInfo>,
@@ -358,15 +366,12 @@ async fn scan_all(
     report: &mut RecoveryReport,
 ) -> Result<Past, StorageError> {
     seal::read_seals(wals, checkpoints).await?;
-    let mut past = Past {
-        seals: Vec::new(),
-        files: Vec::new(),
-    };
+    let mut past = Past::default();
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
     for wal in wals.iter_mut() {
         let key = (wal.generation, wal.shard);
         let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
-        known.seal = checkpoints.seals.get(&key).copied();
+        known.seal = checkpoints.seal_of(&key);
         for file in &wal.files {
             let Some(what) = file
                 .header_damage

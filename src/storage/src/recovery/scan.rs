@@ -6,6 +6,7 @@
 #![deny(clippy::indexing_slicing)]
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 
 use crate::config::BLOCK;
 use crate::error::Corrupt;
@@ -155,7 +156,7 @@ impl OldWal {
             }
             let (next, durable) = self.evidence_after(lsn).await;
             let durable = durable.max(known.durable_lsn).max(known.seal.unwrap_or(0));
-            if durable <= lsn {
+            if durable <= lsn || planted::is(Planted::RotTakenForTornTail) {
                 scanned.torn = next.is_some() || matches!(found, Found::Broken(..));
                 break;
             }

@@ -5,6 +5,7 @@
 //! Whatever is missing or damaged is rebuilt from the segment.
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{BLOCK_BYTES, DmaBuf, SharedBuf};
 use uuid::Uuid;
 
@@ -85,9 +86,12 @@ impl MemIndex {
 
     /// The last entry before which every batch is older than the timestamp.
     pub(crate) fn before_timestamp(&self, timestamp: i64) -> Option<IndexEntry> {
-        let after = self
-            .entries
-            .partition_point(|entry| entry.max_before < timestamp);
+        let after =
+            self.entries
+                .partition_point(|entry| match planted::is(Planted::TimeIndexOffByOne) {
+                    true => entry.max_before <= timestamp,
+                    false => entry.max_before < timestamp,
+                });
         after
             .checked_sub(1)
             .and_then(|index| self.entries.get(index))
@@ -156,7 +160,7 @@ impl MemIndex {
         let sum = r.u32()?;
         let len = count.checked_mul(ENTRY_BYTES)?;
         let entries = bytes.get(BLOCK_BYTES..BLOCK_BYTES.checked_add(len)?)?;
-        if crc(entries) != sum {
+        if crc(entries) != sum && !planted::is(Planted::DamagedIndexTrusted) {
             return None;
         }
         let mut r = Reader(entries);

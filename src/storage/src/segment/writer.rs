@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 
 use super::{index_path, log_path};
@@ -72,13 +73,19 @@ async fn write_segment(
         at = end;
     }
     if next.completes {
-        file.truncate(next.upto)
+        let mut exact = next.upto;
+        if planted::is(Planted::RecordLostAtRoll) {
+            exact -= exact % BLOCK;
+        }
+        file.truncate(exact)
             .await
             .map_err(StorageError::io("cannot cut", &path))?;
     }
-    file.sync(IoClass::WriteBehind)
-        .await
-        .map_err(StorageError::io("cannot sync", &path))?;
+    if !planted::is(Planted::SegmentNotSynced) {
+        file.sync(IoClass::WriteBehind)
+            .await
+            .map_err(StorageError::unsynced(&path))?;
+    }
     file.close().await;
     if next.completes {
         write_index(shared, log, next).await?;
@@ -152,7 +159,7 @@ async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, Storage
     };
     let file = file.map_err(StorageError::io("cannot open", path))?;
     lock(shared, &file, path).await?;
-    if fresh {
+    if fresh && !planted::is(Planted::SegmentDirectoryNotSynced) {
         // Also when the file is there: who made it may have been killed before this.
         sync_upwards(parent, &shared.config.data_dir).await?;
     }
@@ -180,7 +187,7 @@ async fn sync_upwards(from: &Path, data_dir: &Path) -> Result<(), StorageError> 
     for path in from.ancestors() {
         dir::sync(path)
             .await
-            .map_err(StorageError::io("cannot sync", path))?;
+            .map_err(StorageError::unsynced(path))?;
         if path == data_dir {
             break;
         }

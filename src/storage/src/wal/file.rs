@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{BLOCK_BYTES, DmaBuf, File, IoClass, OpenOptions, dir};
 use uuid::Uuid;
 
@@ -148,20 +149,12 @@ impl WalFile {
         if !locked {
             return Err(StorageError::Locked { path });
         }
-        let zeros = DmaBuf::zeroed(ZERO_PIECE_BYTES.min(usize_of(bytes))).freeze();
-        let mut at = 0;
-        while at < bytes {
-            let rest = usize_of(bytes - at);
-            let short;
-            let piece = if rest < zeros.len() {
-                short = DmaBuf::zeroed(rest).freeze();
-                &short
-            } else {
-                &zeros
-            };
-            let written = file.write(IoClass::Maintenance, at, piece).await;
-            written.map_err(StorageError::io("cannot fill", &path))?;
-            at += piece.len() as u64;
+        if let Err(error) = fill_with_zeros(&file, bytes).await {
+            file.close().await;
+            // What is there of it would keep room from everybody else. If that fails too, the next
+            // start takes it for a file that was being made.
+            drop(dir::remove_file(&path).await);
+            return Err(StorageError::io("cannot fill", &path)(error));
         }
         let this = Rc::new(Self {
             name,
@@ -174,6 +167,9 @@ impl WalFile {
             window: None,
         });
         this.write_header(cluster_id, start_lsn).await?;
+        if planted::is(Planted::WalDirectoryNotSynced) {
+            return Ok(this);
+        }
         dir::sync(dir_path)
             .await
             .map_err(StorageError::io("cannot sync", dir_path))?;
@@ -209,9 +205,11 @@ impl WalFile {
         };
         let block = header.encode(cluster_id, self.name.generation).freeze();
         let file = self.handle();
-        file.write_durable(IoClass::Maintenance, 0, &block)
-            .await
-            .map_err(StorageError::io("cannot write the header of", &self.path))?;
+        let written = match planted::is(Planted::WalHeaderNotSynced) {
+            true => file.write(IoClass::Maintenance, 0, &block).await,
+            false => file.write_durable(IoClass::Maintenance, 0, &block).await,
+        };
+        written.map_err(StorageError::io("cannot write the header of", &self.path))?;
         self.start_lsn.set(start_lsn);
         self.logs.borrow_mut().clear();
         self.metadata_end.set(0);
@@ -307,6 +305,24 @@ impl WalFile {
             file.close().await;
         }
     }
+}
+
+async fn fill_with_zeros(file: &File, bytes: u64) -> std::io::Result<()> {
+    let zeros = DmaBuf::zeroed(ZERO_PIECE_BYTES.min(usize_of(bytes))).freeze();
+    let mut at = 0;
+    while at < bytes {
+        let rest = usize_of(bytes - at);
+        let short;
+        let piece = if rest < zeros.len() {
+            short = DmaBuf::zeroed(rest).freeze();
+            &short
+        } else {
+            &zeros
+        };
+        file.write(IoClass::Maintenance, at, piece).await?;
+        at += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// A direct read of any range: the blocks round it are read and cut. What is less than half of

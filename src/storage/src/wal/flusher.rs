@@ -7,12 +7,13 @@
 
 use std::rc::Rc;
 
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{IoClass, SharedBuf, fatal, sleep_until, spawn, timeout};
 
 use super::commit::{Built, Chain, Plan, build_carries, build_headers, build_items};
 use super::gather::{CarryItem, Item, List, partition_of};
 use super::progress::{Advance, CarriedTo, Flight, Touched};
-use super::ring::{KEEP_FOR_FREEING, Placement};
+use super::ring::{For, Placement};
 use super::{ChainState, Ticket, Wal};
 use crate::log::{NewRun, Place};
 
@@ -115,9 +116,8 @@ impl Wal {
             let plan = Plan::of_items(&list.items);
             (list, plan)
         };
-        let draining = list.seq <= self.drain_upto.get();
-        let keep = if draining { 0 } else { KEEP_FOR_FREEING };
-        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, keep) else {
+        let purpose = self.purpose_of(list.seq);
+        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, purpose) else {
             self.gather.borrow_mut().put_back(list);
             self.starved.set(true);
             self.starving.notify_all();
@@ -150,13 +150,23 @@ impl Wal {
         ))
     }
 
+    fn purpose_of(&self, seq: u64) -> For {
+        if seq <= self.drain_upto.get() {
+            For::Freeing
+        } else if seq <= self.deletes_upto.get() && self.ring.borrow().is_growth_stopped() {
+            For::MakingRoom
+        } else {
+            For::Appends
+        }
+    }
+
     fn commit_carries(&self) -> Option<Outgoing> {
         if !self.gather.borrow().has_carries() {
             return None;
         }
         let items = self.gather.borrow_mut().pop_carries(self.commit_bytes_max);
         let mut plan = Plan::of_carries(&items);
-        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, 0) else {
+        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, For::Freeing) else {
             self.gather.borrow_mut().put_back_carries(items);
             return None;
         };
@@ -198,7 +208,7 @@ impl Wal {
         let placement = self
             .ring
             .borrow_mut()
-            .place(plan.length as u64, KEEP_FOR_FREEING)?;
+            .place(plan.length as u64, For::Appends)?;
         let built = build_headers(&mut plan, self.chain_at(&placement));
         let last_end_lsn = chain.last_end_lsn;
         let outgoing = self.outgoing(
@@ -336,7 +346,7 @@ impl Wal {
             at_once,
         } = outgoing;
         let file = placement.file.handle();
-        let written = if at_once {
+        let written = if at_once && !planted::is(Planted::AckBeforeSync) {
             file.write_durable(IoClass::Commit, placement.position, &buf)
                 .await
         } else {

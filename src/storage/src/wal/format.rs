@@ -5,6 +5,7 @@
 //! start LSN on, as many as it has bytes after its header block, so a commit's LSN tells its
 //! place, and what an earlier use of the file left behind has LSNs that do not fit their place.
 
+use tailwater_shards::planted::{self, Planted};
 use uuid::Uuid;
 
 use crate::fields::{Reader, Writer, crc};
@@ -217,7 +218,8 @@ impl EntryHeader {
         let begin = usize::try_from(self.body_offset).ok()?;
         let len = usize::try_from(self.body_len).ok()?;
         let body = commit.get(begin..begin.checked_add(len)?)?;
-        (crc(body) == self.body_crc).then_some(body)
+        let sound = crc(body) == self.body_crc || planted::is(Planted::TornTailAccepted);
+        sound.then_some(body)
     }
 }
 

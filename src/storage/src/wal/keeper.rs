@@ -18,8 +18,14 @@ impl Wal {
             match next {
                 Prepare::Nothing => asked.await,
                 other => {
-                    if let Err(error) = self.prepare_file(other).await {
-                        fatal(&format!("the WAL ring cannot be kept: {error}"));
+                    let grows = matches!(other, Prepare::Create { .. });
+                    match self.prepare_file(other).await {
+                        Ok(()) => {}
+                        Err(error) if grows && error.is_no_space() => {
+                            tracing::warn!(%error, "no room for another WAL file");
+                            self.ring.borrow_mut().not_prepared();
+                        }
+                        Err(error) => fatal(&format!("the WAL ring cannot be kept: {error}")),
                     }
                     self.work.notify_one();
                     self.keep.notify_one();

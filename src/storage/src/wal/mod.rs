@@ -26,6 +26,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::sync::Notify;
 use tailwater_shards::{Instant, now};
 use uuid::Uuid;
@@ -77,6 +78,8 @@ pub(crate) struct Wal {
     metadata_next: Cell<u64>,
     /// A checkpoint waits for what was appended up to this ticket.
     drain_upto: Cell<u64>,
+    /// The last metadata entry or log start appended has this ticket.
+    deletes_upto: Cell<u64>,
     /// What was gathered finds no place in the ring.
     starved: Cell<bool>,
     stopping: Cell<bool>,
@@ -87,7 +90,7 @@ pub(crate) struct Wal {
     /// For the ring's keeper.
     keep: Notify,
     /// For those who wait for room.
-    room: Notify,
+    pub(crate) room: Notify,
     /// For the timer of write-cached bytes.
     cached: Notify,
     /// For write-behind: a file is full, or runs have become durable.
@@ -158,6 +161,7 @@ impl Wal {
             cached_due: Cell::new(None),
             metadata_next: Cell::new(metadata_next),
             drain_upto: Cell::new(0),
+            deletes_upto: Cell::new(0),
             starved: Cell::new(false),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
@@ -183,16 +187,22 @@ impl Wal {
     /// unsynced; without one, its commit is synced at once.
     pub(crate) fn push(&self, item: Item, cached: Option<Duration>) -> Ticket {
         let urgent = cached.is_none();
+        let may_delete = matches!(item, Item::Metadata { .. } | Item::LogStart { .. });
         let seq = self
             .gather
             .borrow_mut()
             .push(item, urgent, self.commit_bytes_max);
-        if let Some(delay) = cached {
+        if let Some(delay) = cached
+            && !planted::is(Planted::CachedNeverFlushed)
+        {
             let due = now() + delay;
             if self.cached_due.get().is_none_or(|earlier| due < earlier) {
                 self.cached_due.set(Some(due));
                 self.cached.notify_one();
             }
+        }
+        if may_delete {
+            self.deletes_upto.set(seq);
         }
         self.work.notify_one();
         Ticket(seq)
@@ -266,9 +276,10 @@ impl Wal {
         .await
     }
 
-    /// Waits until what no commit has taken is below its bound. Counts how often it had to.
-    pub(crate) async fn has_room(&self) {
-        let is_full = || self.gather.borrow().bytes() >= self.pending_bytes_max;
+    /// Waits until what no commit has taken is below its bound, or appends are refused anyway.
+    /// Counts how often it had to.
+    pub(crate) async fn has_room(&self, refused: impl Fn() -> bool) {
+        let is_full = || self.gather.borrow().bytes() >= self.pending_bytes_max && !refused();
         if !is_full() {
             return;
         }
@@ -363,6 +374,7 @@ impl Wal {
     pub(crate) fn set_growth_stopped(&self, stopped: bool) {
         self.ring.borrow_mut().set_growth_stopped(stopped);
         self.keep.notify_one();
+        self.work.notify_one();
     }
 
     /// Takes what waits, makes it durable and ends. Nothing may be appended any more.

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use tailwater_shards::planted::{self, Planted};
+
 use super::file::WalFile;
 use crate::config::{BLOCK, StorageConfig};
 
@@ -22,6 +24,19 @@ pub(crate) struct Placement {
 /// [`FREEING_PART`] of a file, so freeing one gains more than it takes. Appends leave three files
 /// for it.
 pub(crate) const KEEP_FOR_FREEING: usize = 3;
+
+/// What wants a place, and so what has to stay for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Appends leave [`KEEP_FOR_FREEING`] files.
+    Appends,
+    /// Deletions on a disk where no new file may be made, with what was appended before them: they
+    /// leave half a file, which is what freeing one takes at least.
+    MakingRoom,
+    /// What freeing a file takes.
+    Freeing,
+}
+
 /// The part of a file that carrying may take, and the part that appends may wait with.
 pub(crate) const FREEING_PART: u64 = 4;
 /// How many files of the usual size a ring has at least, besides the first.
@@ -43,6 +58,8 @@ pub(crate) struct Ring {
     preparing: bool,
     /// The disk's reserve forbids new files.
     growth_stopped: bool,
+    /// And there was not even room for one.
+    growth_failed: bool,
 }
 
 /// What the keeper of the ring is to do next.
@@ -93,6 +110,7 @@ impl Ring {
             freed: Vec::new(),
             preparing: false,
             growth_stopped: false,
+            growth_failed: false,
         }
     }
 
@@ -100,26 +118,18 @@ impl Ring {
         self.in_use.back().expect("one file is always current")
     }
 
-    /// A place for `len` bytes, or `None` until a file is freed or ready. `keep` files that can
-    /// be had stay for others, see [`KEEP_FOR_FREEING`]: also what is left of a file that freeing
-    /// has begun is not taken from it. While the current file is the only one in use there is
-    /// nothing to free, and nothing is kept: on a disk that has become full, that would hold up
-    /// the deletions that make room.
-    pub(crate) fn place(&mut self, len: u64, keep: usize) -> Option<Placement> {
-        let spare = self.spare();
-        let keep = if self.in_use.len() > 1 { keep } else { 0 };
+    /// A place for `len` bytes, or `None` until a file is freed or ready.
+    pub(crate) fn place(&mut self, len: u64, purpose: For) -> Option<Placement> {
+        if !self.leaves_enough(len, purpose) {
+            return None;
+        }
         if self.position + len > self.current().bytes {
-            if spare <= keep {
-                return None;
-            }
             if self.ready.front().is_none_or(|next| next.capacity() < len) {
                 return None;
             }
             let next = self.ready.pop_front().expect("looked at just now");
             self.in_use.push_back(next);
             self.position = BLOCK;
-        } else if spare < keep {
-            return None;
         }
         let position = self.position;
         self.position += len;
@@ -130,6 +140,29 @@ impl Ring {
             position,
             lsn,
         })
+    }
+
+    /// Whether others have what they need when this has got its place. Appends do not take either
+    /// what is left of a file that freeing has begun. While the current file is the only one in
+    /// use there is nothing to free; but if there can be no other, the last quarter of it is for
+    /// the deletions that make room on the disk.
+    fn leaves_enough(&self, len: u64, purpose: For) -> bool {
+        let spare = self.spare();
+        let current = self.current().bytes;
+        let fits = self.position + len <= current;
+        let single = self.in_use.len() == 1;
+        match purpose {
+            For::Freeing => true,
+            For::MakingRoom if single => true,
+            For::MakingRoom => {
+                let left = current - self.position + spare as u64 * self.file_bytes;
+                left >= len + self.file_bytes / 2
+            }
+            For::Appends if single && spare == 0 => self.position + len <= current - current / 4,
+            For::Appends if single => true,
+            For::Appends if fits => spare >= KEEP_FOR_FREEING,
+            For::Appends => spare > KEEP_FOR_FREEING,
+        }
     }
 
     /// How many files there are, or could be, after the current one.
@@ -145,7 +178,10 @@ impl Ring {
     }
 
     fn can_grow(&self) -> bool {
-        !self.growth_stopped && self.bytes + self.file_bytes <= self.bytes_max
+        // The disk's reserve is there for a ring of one file, which could never be freed.
+        let alone = self.in_use.len() == 1 && self.freed.is_empty();
+        (!self.growth_stopped || (alone && !self.growth_failed))
+            && self.bytes + self.file_bytes <= self.bytes_max
     }
 
     /// Parts in a hundred of the ring that are in use: whole files, and the current one's part.
@@ -169,8 +205,9 @@ impl Ring {
 
     /// Where replay begins once the oldest file is free.
     pub(crate) fn replay_lsn_without_oldest(&self) -> u64 {
+        let next = 1 + usize::from(planted::is(Planted::WalFreedTooEarly));
         self.in_use
-            .get(1)
+            .get(next)
             .map_or_else(|| self.replay_lsn(), |file| file.start_lsn.get())
     }
 
@@ -183,6 +220,21 @@ impl Ring {
 
     pub(crate) fn set_growth_stopped(&mut self, stopped: bool) {
         self.growth_stopped = stopped;
+        self.growth_failed = false;
+    }
+
+    pub(crate) fn is_growth_stopped(&self) -> bool {
+        self.growth_stopped
+    }
+
+    /// The disk had no room for the file that [`Self::prepare`] asked for: none is made before it
+    /// has been looked at again.
+    pub(crate) fn not_prepared(&mut self) {
+        assert!(self.preparing, "one file is prepared at a time");
+        self.preparing = false;
+        self.bytes -= self.file_bytes;
+        self.growth_stopped = true;
+        self.growth_failed = true;
     }
 
     /// One file is always ready, and freed ones are at once.

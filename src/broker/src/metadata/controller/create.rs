@@ -7,6 +7,7 @@ use crate::metadata::change::Change;
 use crate::metadata::topic_name::{can_collide, check_topic_name, collision_key};
 use crate::metadata::{CreateTopic, CreateTopicOutcome, CreatedTopic};
 use std::collections::{BTreeMap, BTreeSet};
+use tailwater_shards::planted::{self, Planted};
 use uuid::Uuid;
 
 impl Controller {
@@ -69,7 +70,11 @@ impl Controller {
         if validate_only {
             return Ok((self.created(Uuid::nil(), partitions, &overrides), None));
         }
-        let id = fresh_id();
+        let mut id = fresh_id();
+        if planted::is(Planted::DeletedTopicReplayed) {
+            let bytes = topic.name.bytes().cycle().take(16).collect::<Vec<_>>();
+            id = Uuid::from_slice(&bytes).unwrap_or(id);
+        }
         let created = self.created(id, partitions, &overrides);
         let change = Change::CreateTopic {
             id,
