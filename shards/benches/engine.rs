@@ -1,4 +1,4 @@
-//! What the engine costs: durable writes, and a round trip over the loopback.
+//! What the engine costs: a poll, durable writes, and a round trip over the loopback.
 //!
 //! `cargo bench -p tailwater-shards --bench engine [-- DIRECTORY]`. Prints microseconds; the
 //! disk and the machine speak through every number, so compare within one run.
@@ -11,10 +11,12 @@
     reason = "a measurement, run by hand"
 )]
 
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::task::Poll as Polled;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ use tailwater_shards::{
 };
 
 const WRITES: u64 = 4000;
+const POLLS_A_SAMPLE: u64 = 100_000;
+const SAMPLES: u64 = 50;
 const ROUND_TRIPS: usize = 20_000;
 const WARM_UP: usize = 1000;
 const MESSAGE_BYTES: usize = 64;
@@ -36,6 +40,10 @@ fn main() {
     println!(
         "{:<44} {:>9} {:>9} {:>9} {:>9}",
         "us", "p50", "p99", "p99.9", "max"
+    );
+    report(
+        "1000 polls, each asked for by the one before",
+        polls(cpus[0]),
     );
     for &cpu in &cpus {
         for len in [4096, 65536] {
@@ -69,6 +77,35 @@ fn report(name: &str, mut times: Vec<Duration>) {
         at(0.999),
         at(1.0)
     );
+}
+
+/// How long a thousand polls of a task take that has nothing to do but to be polled again: the
+/// executor, the task's waker, and the watch for polls that hold the loop.
+fn polls(cpu: usize) -> Vec<Duration> {
+    let (sender, receiver) = channel();
+    let main = move |_| {
+        let sender = sender.clone();
+        async move {
+            for _ in 0..SAMPLES {
+                let began = Instant::now();
+                let mut left = POLLS_A_SAMPLE;
+                let polled = poll_fn(move |cx| {
+                    if left == 0 {
+                        return Polled::Ready(());
+                    }
+                    left -= 1;
+                    cx.waker().wake_by_ref();
+                    Polled::Pending
+                });
+                shards::spawn("polled", polled).await.unwrap();
+                let thousands = u32::try_from(POLLS_A_SAMPLE / 1000).unwrap();
+                sender.send(began.elapsed() / thousands).unwrap();
+            }
+        }
+    };
+    let running = shards::run(RunConfig::new(vec![cpu]), main).unwrap();
+    running.join().unwrap();
+    receiver.into_iter().collect()
 }
 
 /// One durable write after the other, over space that was written before.

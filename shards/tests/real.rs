@@ -16,5 +16,6 @@ mod real {
     mod mesh;
     mod polling;
     mod sockets;
+    mod stalls;
     mod tasks;
 }

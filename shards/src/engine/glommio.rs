@@ -32,6 +32,7 @@ pub(crate) mod file;
 pub(crate) mod memlock;
 pub(crate) mod net;
 pub(crate) mod probe;
+mod stall;
 pub(crate) mod wake;
 
 pub(crate) use boot::Running;
@@ -121,10 +122,10 @@ impl Shard {
 
     pub(crate) fn spawn<F: Future + 'static>(
         &self,
-        _name: &'static str,
+        name: &'static str,
         future: F,
     ) -> TaskHandle<F::Output> {
-        let future = WithWaker::new(&self.inner.tasks, future);
+        let future = WithWaker::new(&self.inner.tasks, name, future);
         let task = glommio::spawn_local_into(future, TaskQueueHandle::default())
             .expect("the default queue is always there");
         TaskHandle { task: Some(task) }

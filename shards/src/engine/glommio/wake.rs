@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::here::ThreadMark;
+use super::stall::StallWatch;
 
 /// Where wakes from other threads arrive.
 pub(super) struct Hub {
@@ -126,6 +127,7 @@ impl Wake for TaskWaker {
 pub(super) struct Tasks {
     hub: Arc<Hub>,
     table: Rc<RefCell<Table>>,
+    watch: Rc<StallWatch>,
 }
 
 #[derive(Default)]
@@ -139,6 +141,7 @@ impl Tasks {
         Tasks {
             hub,
             table: Rc::default(),
+            watch: Rc::default(),
         }
     }
 
@@ -207,8 +210,9 @@ impl Tasks {
     }
 }
 
-/// A future polled with a waker of ours.
+/// A future polled with a waker of ours, and watched for holding the loop.
 pub(super) struct WithWaker<F> {
+    name: &'static str,
     future: Option<F>,
     task: Arc<TaskWaker>,
     waker: Waker,
@@ -231,13 +235,14 @@ impl Place {
 }
 
 impl<F> WithWaker<F> {
-    pub(super) fn new(tasks: &Tasks, future: F) -> WithWaker<F> {
+    pub(super) fn new(tasks: &Tasks, name: &'static str, future: F) -> WithWaker<F> {
         let task = Arc::new(TaskWaker {
             hub: Arc::clone(&tasks.hub),
             queued: AtomicBool::new(false),
             state: UnsafeCell::default(),
         });
         WithWaker {
+            name,
             future: Some(future),
             waker: Waker::from(Arc::clone(&task)),
             place: Place {
@@ -279,7 +284,9 @@ impl<F: Future> Future for WithWaker<F> {
             .as_mut()
             .as_pin_mut()
             .expect("not polled after its end");
-        let polled = future.poll(&mut Context::from_waker(&this.waker));
+        let cx = &mut Context::from_waker(&this.waker);
+        let watch = &this.place.tasks.watch;
+        let polled = watch.watch(this.name, || future.poll(cx));
         if polled.is_ready() {
             slot.set(None);
             Self::let_go(&this.task, &mut this.place);
