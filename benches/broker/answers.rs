@@ -94,6 +94,17 @@ pub fn fetched(frame: &[u8]) -> Fetched {
     }
 }
 
+/// Reads a Fetch answer that asked for one partition: whether it is served.
+pub fn serves(frame: &[u8]) -> bool {
+    let mut answer = Answer::new(frame).skip(4);
+    let (error, _session, topics) = (answer.i16(), answer.i32(), answer.count());
+    assert_eq!((error, topics), (0, 1), "the fetch was refused");
+    answer.text();
+    assert_eq!(answer.count(), 1);
+    let (_index, error) = (answer.i32(), answer.i16());
+    error == 0
+}
+
 /// The offset behind the last whole batch.
 fn next_offset(records: &[u8]) -> Option<i64> {
     let last = tailwater_record::batches(records)

@@ -86,11 +86,14 @@ impl Target {
         answers::created(connection.call(frame).expect("it answers"));
         for (name, partitions) in topics {
             settle(&mut connection, name, *partitions);
+            if self.broker.is_none() {
+                serve(&mut connection, name, *partitions);
+            }
         }
     }
 }
 
-/// Waits until every partition of a new topic takes a batch (Kafka answers CreateTopics before).
+/// Waits until every partition of a new topic has a leader (Kafka answers CreateTopics before).
 fn settle(connection: &mut Connection, topic: &str, partitions: i32) {
     let began = std::time::Instant::now();
     loop {
@@ -104,5 +107,19 @@ fn settle(connection: &mut Connection, topic: &str, partitions: i32) {
             began.elapsed() < Duration::from_secs(60),
             "{topic} has no leaders"
         );
+    }
+}
+
+/// Waits until every partition answers a fetch: Kafka names leaders before they serve.
+fn serve(connection: &mut Connection, topic: &str, partitions: i32) {
+    let began = std::time::Instant::now();
+    for index in 0..partitions {
+        let frame = || frames::fetch(topic, &[(index, 0)], 0, 1);
+        while !answers::serves(connection.call(frame()).expect("it answers")) {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{topic}-{index} is not served"
+            );
+        }
     }
 }
