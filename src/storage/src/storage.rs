@@ -73,12 +73,13 @@ impl Shared {
         self.full.get()
     }
 
-    /// Appends are refused, or taken again. Who waits for room to append learns it at once.
+    /// Appends are refused, or taken again. Who waits for room to append learns it at once, and
+    /// what was taken before does not wait for a WAL file that may not come.
     pub(crate) fn set_full(&self, full: bool) {
-        if full && !self.full.replace(full) {
-            self.wal.room.notify_all();
-        }
         self.full.set(full);
+        if full {
+            self.wal.let_through();
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Log {
         }
         self.health().map_err(StorageError::OutOfService)?;
         if shared.is_full() {
-            return Err(StorageError::DiskFull);
+            return Err(disk_full());
         }
         if shared.wal.is_stopping() {
             return Err(StorageError::ShuttingDown);
@@ -59,7 +59,7 @@ impl Log {
         let len = batch.len() as u64;
         if !shared.disk_room.take(len) {
             shared.set_full(true);
-            return Err(StorageError::DiskFull);
+            return Err(disk_full());
         }
         let span = self.place(header, len);
         let cached = match sync {
@@ -153,4 +153,9 @@ fn must_roll(state: &State, config: &LogConfig, end: i64, len: u64, now_ms: i64)
     active.len + len > config.segment_bytes.min(SEGMENT_BYTES_MAX)
         || now_ms.saturating_sub(active.created_ms) >= config.segment_ms
         || end - 1 - active.base > i64::from(i32::MAX)
+}
+
+fn disk_full() -> StorageError {
+    tailwater_shards::count(tailwater_shards::Counter::RefusedDiskFull);
+    StorageError::DiskFull
 }

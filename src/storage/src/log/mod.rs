@@ -292,6 +292,7 @@ impl Log {
 
     /// Takes the log out of service, for good: the next checkpoint keeps why.
     pub(crate) fn take_out_of_service(&self, damage: Corrupt) {
+        tailwater_shards::count(tailwater_shards::Counter::CorruptPartitions);
         tracing::error!(partition = %self.inner.tp, %damage, "log out of service");
         *self.inner.damage.borrow_mut() = Some(Box::new(damage));
         self.mark_changed();

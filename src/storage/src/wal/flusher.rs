@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{IoClass, SharedBuf, fatal, sleep_until, spawn, timeout};
+use tailwater_shards::{Counter, IoClass, SharedBuf, count, fatal, sleep_until, spawn, timeout};
 
 use super::commit::{Built, Chain, Plan, build_carries, build_headers, build_items};
 use super::gather::{CarryItem, Item, List, partition_of};
@@ -153,7 +153,7 @@ impl Wal {
     fn purpose_of(&self, seq: u64) -> For {
         if seq <= self.drain_upto.get() {
             For::Freeing
-        } else if seq <= self.deletes_upto.get() && self.ring.borrow().is_growth_stopped() {
+        } else if seq <= self.through_upto.get() && self.ring.borrow().is_growth_stopped() {
             For::MakingRoom
         } else {
             For::Appends
@@ -166,7 +166,11 @@ impl Wal {
         }
         let items = self.gather.borrow_mut().pop_carries(self.commit_bytes_max);
         let mut plan = Plan::of_carries(&items);
-        let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, For::Freeing) else {
+        let Some(placement) = self
+            .ring
+            .borrow_mut()
+            .place(plan.length as u64, For::Freeing)
+        else {
             self.gather.borrow_mut().put_back_carries(items);
             return None;
         };
@@ -359,6 +363,10 @@ impl Wal {
                 placement.file.path.display()
             ));
         }
+        count(Counter::Commits);
+        if at_once {
+            count(Counter::Flushes);
+        }
         let advance = self.progress.borrow_mut().written(id, at_once);
         self.tell(advance);
         if !at_once {
@@ -385,6 +393,7 @@ impl Wal {
                 fatal(&format!("cannot sync {}: {error}", file.path.display()));
             }
         }
+        count(Counter::Flushes);
         let advance = self.progress.borrow_mut().end_sync(&ids);
         self.tell(advance);
         self.work.notify_one();

@@ -78,8 +78,9 @@ pub(crate) struct Wal {
     metadata_next: Cell<u64>,
     /// A checkpoint waits for what was appended up to this ticket.
     drain_upto: Cell<u64>,
-    /// The last metadata entry or log start appended has this ticket.
-    deletes_upto: Cell<u64>,
+    /// Up to this ticket nothing waits for a new file on a disk that has no room for one:
+    /// metadata and log starts, since they delete, and what came before them.
+    through_upto: Cell<u64>,
     /// What was gathered finds no place in the ring.
     starved: Cell<bool>,
     stopping: Cell<bool>,
@@ -90,7 +91,7 @@ pub(crate) struct Wal {
     /// For the ring's keeper.
     keep: Notify,
     /// For those who wait for room.
-    pub(crate) room: Notify,
+    room: Notify,
     /// For the timer of write-cached bytes.
     cached: Notify,
     /// For write-behind: a file is full, or runs have become durable.
@@ -161,7 +162,7 @@ impl Wal {
             cached_due: Cell::new(None),
             metadata_next: Cell::new(metadata_next),
             drain_upto: Cell::new(0),
-            deletes_upto: Cell::new(0),
+            through_upto: Cell::new(0),
             starved: Cell::new(false),
             stopping: Cell::new(false),
             stopped: Cell::new(false),
@@ -202,7 +203,7 @@ impl Wal {
             }
         }
         if may_delete {
-            self.deletes_upto.set(seq);
+            self.through_upto.set(seq);
         }
         self.work.notify_one();
         Ticket(seq)
@@ -327,6 +328,13 @@ impl Wal {
     pub(crate) fn free_oldest(&self) {
         self.ring.borrow_mut().free_oldest();
         self.keep.notify_one();
+        self.work.notify_one();
+    }
+
+    /// Appends are refused from now on, and those taken before may use what is kept for deletions.
+    pub(crate) fn let_through(&self) {
+        self.through_upto.set(self.last_ticket().0);
+        self.room.notify_all();
         self.work.notify_one();
     }
 

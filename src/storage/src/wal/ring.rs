@@ -28,10 +28,10 @@ pub(crate) const KEEP_FOR_FREEING: usize = 3;
 /// What wants a place, and so what has to stay for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
-    /// Appends leave [`KEEP_FOR_FREEING`] files.
+    /// Appends leave [`KEEP_FOR_FREEING`] files, and half a file at hand.
     Appends,
-    /// Deletions on a disk where no new file may be made, with what was appended before them: they
-    /// leave half a file, which is what freeing one takes at least.
+    /// Deletions on a disk where no new file may be made, with what was appended before them: of
+    /// the half file that appends leave they leave a quarter, for freeing.
     MakingRoom,
     /// What freeing a file takes.
     Freeing,
@@ -143,25 +143,24 @@ impl Ring {
     }
 
     /// Whether others have what they need when this has got its place. Appends do not take either
-    /// what is left of a file that freeing has begun. While the current file is the only one in
-    /// use there is nothing to free; but if there can be no other, the last quarter of it is for
-    /// the deletions that make room on the disk.
+    /// what is left of a file that freeing has begun; while the current file is the only one in
+    /// use, there is nothing to free. And they leave half a file that is there already: a disk
+    /// that others fill makes no more of them, and then deletions have to be logged.
     fn leaves_enough(&self, len: u64, purpose: For) -> bool {
-        let spare = self.spare();
-        let current = self.current().bytes;
-        let fits = self.position + len <= current;
+        let file = self.file_bytes.min(self.current().bytes);
+        let at_hand = (self.ready.len() + self.freed.len()) as u64 * self.file_bytes;
+        let left = self.current().bytes - self.position + at_hand;
+        // A batch that is almost a file would wait for two of them: it takes what there is.
+        let large = len > file / FREEING_PART;
         let single = self.in_use.len() == 1;
         match purpose {
             For::Freeing => true,
-            For::MakingRoom if single => true,
-            For::MakingRoom => {
-                let left = current - self.position + spare as u64 * self.file_bytes;
-                left >= len + self.file_bytes / 2
+            For::MakingRoom => single || large || left >= len + file / 8,
+            For::Appends => {
+                let fits = self.position + len <= self.current().bytes;
+                let kept = KEEP_FOR_FREEING + usize::from(!fits);
+                (single || self.spare() >= kept) && (large || left >= len + file / 2)
             }
-            For::Appends if single && spare == 0 => self.position + len <= current - current / 4,
-            For::Appends if single => true,
-            For::Appends if fits => spare >= KEEP_FOR_FREEING,
-            For::Appends => spare > KEEP_FOR_FREEING,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tailwater_shards::sim::Simulation;
-use tailwater_shards::{IoClass, dir, io_stats, sleep, wall_clock_ms};
+use tailwater_shards::{IoClass, dir, io_stats, sleep};
 use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
 };
@@ -173,73 +173,6 @@ fn retention_by_size_and_time_removes_whole_segments() {
         let log = started.log(0);
         assert_eq!((log.log_start(), log.appended_end().0), (300, 301));
         assert_eq!(read_all(&log).await.len(), 1);
-    });
-}
-
-#[test]
-fn a_full_disk_refuses_appends_before_it_is_full_and_recovers() {
-    let mut sim = Simulation::new(6);
-    let config = StorageConfig {
-        disk_reserve_bytes: 4 << 20,
-        ..small()
-    };
-    sim.faults().disk_bytes(10 << 20);
-    solo(&mut sim, &config, |started| async move {
-        let log = started.log_with(
-            0,
-            LogConfig {
-                segment_bytes: 500_000,
-                ..LogConfig::default()
-            },
-        );
-        let mut appended = 0;
-        loop {
-            started.storage.room().await;
-            match append(&log, one(3000, wall_clock_ms()), Sync::Durable) {
-                Ok(done) => {
-                    started.storage.durable(done.ticket).await.unwrap();
-                    appended += 1;
-                }
-                Err(StorageError::DiskFull) => break,
-                Err(error) => panic!("{error}"),
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        assert!(started.storage.is_full());
-        assert_eq!(read_all(&log).await.len(), appended, "reads go on");
-        let ticket = log.advance_log_start(log.durable_end().0).unwrap();
-        started.storage.durable(ticket).await.unwrap();
-        sleep(Duration::from_secs(3)).await;
-        assert!(!started.storage.is_full(), "deletions go on, and make room");
-        fill(&started, &log, 1, 100).await;
-    });
-}
-
-#[test]
-fn a_disk_that_fills_up_in_a_moment_refuses_before_it_is_full_too() {
-    let mut sim = Simulation::new(6);
-    let config = StorageConfig {
-        disk_reserve_bytes: 4 << 20,
-        ..small()
-    };
-    let disk_bytes = 24 << 20;
-    sim.faults().disk_bytes(disk_bytes);
-    solo(&mut sim, &config, |started| async move {
-        let log = started.log(0);
-        sleep(Duration::from_millis(10)).await;
-        // Nobody looks at the disk by the clock within this time.
-        loop {
-            started.storage.room().await;
-            match append(&log, one(30_000, wall_clock_ms()), Sync::Durable) {
-                Ok(done) => started.storage.durable(done.ticket).await.unwrap(),
-                Err(StorageError::DiskFull) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let appended = log.appended_end().0;
-        assert!(appended > 100, "{appended} batches of 30 KB in 20 MB");
-        sleep(Duration::from_secs(3)).await;
-        assert!(dir::free_bytes(Path::new(DATA)).await.unwrap().0 >= 4 << 20);
     });
 }
 
