@@ -1,0 +1,210 @@
+//! Consumers: they fetch by offset, park, and follow the leader epochs.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_broker::Broker;
+use tailwater_broker::error_code as code;
+use tailwater_broker::fetch::{FetchPartition, FetchRequest, FetchedPartition};
+use tailwater_broker::metadata::TopicKey;
+use tailwater_broker::offsets::Isolation;
+use tailwater_record::{
+    BatchHeader, Limits, RecordStream, TimestampType, Workspace, batches, crc_is_valid,
+};
+
+use super::{Client, tp_of};
+use crate::event::{Event, Fetched, Found, Tp};
+use crate::facts::Facts;
+use crate::history::{Fetch, From};
+use crate::world::Shared;
+
+pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
+    let Some(topic) = client.topic(broker, fetch.topic) else {
+        return;
+    };
+    let world = client.world();
+    let count = fetch
+        .partitions
+        .min(u8::try_from(topic.partitions).unwrap_or(u8::MAX));
+    let mut wants: Vec<(Tp, i64, i32)> = Vec::new();
+    for place in 0..count {
+        let tp = tp_of(&topic, fetch.partition + place);
+        let (next, epoch) = client
+            .positions
+            .borrow()
+            .get(&tp)
+            .copied()
+            .unwrap_or((0, -1));
+        wants.push(match fetch.from {
+            From::Next => (tp, next, epoch),
+            From::Start => (tp, world.facts.borrow().log_start(tp), -1),
+            From::Before(part) => (tp, next * i64::from(part) / 256, -1),
+        });
+    }
+    let id = world.next_fetch.get();
+    world.next_fetch.set(id + 1);
+    world.tell(Event::FetchBegan {
+        fetch: id,
+        wants: wants.iter().map(|(tp, from, _)| (*tp, *from)).collect(),
+        wait_ms: fetch.wait_ms,
+    });
+    let isolation = if fetch.committed {
+        Isolation::ReadCommitted
+    } else {
+        Isolation::ReadUncommitted
+    };
+    let request = request(&wants, fetch.bytes_max, fetch.wait_ms, isolation);
+    let outcome = broker.fetch(request).await;
+    for (fetched, (tp, from, last_epoch)) in outcome.partitions.into_iter().zip(wants) {
+        let Some(fetched) = told(&world, id, client.index, tp, from, last_epoch, &fetched) else {
+            continue;
+        };
+        if fetch.from == From::Next {
+            follow(client, &world, &fetched);
+        }
+        world.tell(Event::Fetched(Box::new(fetched)));
+    }
+    world.tell(Event::FetchEnded { fetch: id });
+}
+
+/// A fetch without a session.
+pub(crate) fn request(
+    wants: &[(Tp, i64, i32)],
+    bytes_max: i32,
+    wait_ms: u32,
+    isolation: Isolation,
+) -> FetchRequest {
+    let partition = |(tp, from, epoch): &(Tp, i64, i32)| FetchPartition {
+        topic: TopicKey::Id(tp.0),
+        partition: tp.1,
+        current_leader_epoch: -1,
+        fetch_offset: *from,
+        last_fetched_epoch: *epoch,
+        max_bytes: bytes_max,
+    };
+    FetchRequest {
+        max_wait: Duration::from_millis(u64::from(wait_ms)),
+        min_bytes: 1,
+        max_bytes: bytes_max.max(1),
+        isolation,
+        session_id: 0,
+        session_epoch: -1,
+        uses_topic_ids: true,
+        partitions: wants.iter().map(partition).collect(),
+        forgotten: Vec::new(),
+    }
+}
+
+/// Moves the consumer on, or back to where its log and the broker's part.
+fn follow(client: &Client, world: &Shared, fetched: &Fetched) {
+    let mut positions = client.positions.borrow_mut();
+    let position = positions.entry(fetched.tp).or_insert((0, -1));
+    if let Some((_, end)) = fetched.diverging {
+        *position = (end.min(position.0), -1);
+    } else if fetched.error == Some(code::OFFSET_OUT_OF_RANGE) {
+        *position = (world.facts.borrow().log_start(fetched.tp), -1);
+    } else if let Some(last) = fetched.batches.last() {
+        *position = (last.end, last.epoch);
+    }
+}
+
+fn told(
+    world: &Shared,
+    fetch: u64,
+    client: u8,
+    tp: Tp,
+    from: i64,
+    last_epoch: i32,
+    part: &FetchedPartition,
+) -> Option<Fetched> {
+    let batches = match parse(&world.facts.borrow(), tp, &part.records) {
+        Ok(batches) => batches,
+        Err(message) => {
+            world.violated("intact", message);
+            return None;
+        }
+    };
+    Some(Fetched {
+        fetch,
+        client,
+        tp,
+        from,
+        last_epoch,
+        error: part.error.as_ref().map(|error| error.code()),
+        high_watermark: part.high_watermark,
+        last_stable: part.last_stable_offset,
+        log_start: part.log_start_offset,
+        diverging: part.diverging_epoch,
+        batches,
+    })
+}
+
+/// Takes what was read apart and finds out whose batches these are. Every byte that a client sent
+/// and that the topic's configuration does not have rewritten is compared.
+pub(crate) fn parse(facts: &Facts, tp: Tp, records: &[Bytes]) -> Result<Vec<Found>, String> {
+    let bytes: Bytes = match records {
+        [] => return Ok(Vec::new()),
+        [one] => one.clone(),
+        many => many.concat().into(),
+    };
+    let mut all = Vec::new();
+    for found in batches(&bytes) {
+        let found = found.map_err(|error| format!("{tp:?}: what was read is no batch: {error}"))?;
+        let body = bytes.slice(found.range);
+        let header = found.header;
+        let at = header.base_offset;
+        let batch = match facts.by_crc(header.crc) {
+            Some((batch, sent)) if sent.get(17..) == body.get(17..) => batch,
+            _ => rewritten(facts, &body, &header)
+                .ok_or_else(|| format!("{tp:?}: nobody sent the batch that was read at {at}"))?,
+        };
+        let sent = facts.batches.get(batch).ok_or("a number of no batch")?;
+        if sent.tp != tp {
+            return Err(format!(
+                "{tp:?}: the batch read at {at} was sent to {:?}",
+                sent.tp
+            ));
+        }
+        let log_append = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
+        all.push(Found {
+            batch,
+            base: at,
+            end: header.next_offset(),
+            epoch: header.partition_leader_epoch,
+            append_time: log_append.then_some(header.max_timestamp),
+            bytes: body,
+        });
+    }
+    Ok(all)
+}
+
+/// The batch that a rewritten one was: compressed, or with the broker's time.
+fn rewritten(facts: &Facts, body: &[u8], header: &BatchHeader) -> Option<usize> {
+    if !crc_is_valid(body) {
+        return None;
+    }
+    let mut workspace = Workspace::new();
+    let limits = Limits::default();
+    let mut stream = RecordStream::new(body, header, &limits, &mut workspace).ok()?;
+    let (mut batch, mut count) = (None, 0);
+    while let Some(record) = stream.next().ok()? {
+        let value = record.value?;
+        let text = std::str::from_utf8(value.get(..12)?).ok()?;
+        let (id, index) = (
+            text.get(..8)?.parse::<usize>().ok()?,
+            text.get(9..12)?.parse::<usize>().ok()?,
+        );
+        if index != count || batch.is_some_and(|batch| batch != id) {
+            return None;
+        }
+        let sent = facts.batches.get(id)?;
+        if value.len() != 13 + sent.value_bytes {
+            return None;
+        }
+        batch = Some(id);
+        count += 1;
+    }
+    let batch = batch?;
+    (facts.batches.get(batch)?.timestamps.len() == count).then_some(batch)
+}

@@ -1,0 +1,166 @@
+//! The clients: each a connection that does one thing after the other, and what it remembers over
+//! restarts of the broker.
+
+mod admin;
+mod consumer;
+mod producer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tailwater_broker::Broker;
+use tailwater_broker::metadata::Topic;
+use tailwater_shards::sync::Notify;
+
+use crate::event::{Event, Tp};
+use crate::history::{ADMIN, Command, PRODUCERS};
+use crate::world::Shared;
+pub(crate) use consumer::{parse, request};
+use producer::Stream;
+
+/// A client.
+pub(crate) struct Client {
+    pub(crate) index: u8,
+    world: RefCell<Weak<Shared>>,
+    queue: RefCell<VecDeque<Command>>,
+    /// Streams whose unanswered batches are to be sent again.
+    retries: RefCell<VecDeque<Tp>>,
+    pub(crate) bell: Notify,
+    busy: Cell<bool>,
+    sent: Cell<u64>,
+    streams: RefCell<BTreeMap<Tp, Stream>>,
+    /// The next offset, and the epoch of the record before it.
+    positions: RefCell<BTreeMap<Tp, (i64, i32)>>,
+}
+
+impl Client {
+    pub(crate) fn all() -> Vec<Rc<Client>> {
+        let client = |index| {
+            Rc::new(Client {
+                index,
+                world: RefCell::default(),
+                queue: RefCell::default(),
+                retries: RefCell::default(),
+                bell: Notify::new(),
+                busy: Cell::new(false),
+                sent: Cell::new(0),
+                streams: RefCell::default(),
+                positions: RefCell::default(),
+            })
+        };
+        (0..crate::history::CLIENTS).map(client).collect()
+    }
+
+    pub(crate) fn join(&self, world: &Rc<Shared>) {
+        *self.world.borrow_mut() = Rc::downgrade(world);
+    }
+
+    fn world(&self) -> Rc<Shared> {
+        self.world
+            .borrow()
+            .upgrade()
+            .expect("the world outlives its clients")
+    }
+
+    /// Where its connection is.
+    pub(crate) fn shard(&self, shards: u16) -> u16 {
+        u16::from(self.index) % shards
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.index < PRODUCERS / 2
+    }
+
+    pub(crate) fn push(&self, command: Command) {
+        // A client that waits for a slow broker puts off no more than this.
+        if self.queue.borrow().len() < 8 {
+            self.queue.borrow_mut().push_back(command);
+            self.bell.notify_one();
+        }
+    }
+
+    /// A new connection: what was not answered on the old one never is.
+    pub(crate) fn reconnected(&self) {
+        self.busy.set(false);
+        let mut retries = self.retries.borrow_mut();
+        retries.clear();
+        for (tp, stream) in self.streams.borrow_mut().iter_mut() {
+            if stream.connection_lost() {
+                retries.push_back(*tp);
+            }
+        }
+    }
+
+    /// Whether nothing is left to do and nothing to be answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.busy.get()
+            && self.queue.borrow().is_empty()
+            && self.streams.borrow().values().all(Stream::is_idle)
+    }
+
+    /// What it waits for, for messages.
+    pub(crate) fn waits_for(&self) -> String {
+        format!(
+            "client {}: busy {}, {} queued, streams {:?}",
+            self.index,
+            self.busy.get(),
+            self.queue.borrow().len(),
+            self.streams.borrow().values().collect::<Vec<_>>()
+        )
+    }
+
+    /// A topic by its slot's name, as this shard's image has it now.
+    fn topic(&self, broker: &Broker, slot: u8) -> Option<Arc<Topic>> {
+        let topic = broker.image().topic(&name(slot)).cloned()?;
+        self.world().tell(Event::Met(topic.clone()));
+        self.world()
+            .facts
+            .borrow_mut()
+            .apply(&Event::Met(topic.clone()));
+        Some(topic)
+    }
+}
+
+/// The name of a topic.
+pub(crate) fn name(slot: u8) -> String {
+    format!("t{slot}")
+}
+
+fn tp_of(topic: &Topic, partition: u8) -> Tp {
+    (topic.id, i32::from(partition) % topic.partitions)
+}
+
+/// A client's connection: one command after the other. A produce is done once its order is fixed.
+pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
+    loop {
+        let rung = client.bell.notified();
+        let retry = client.retries.borrow_mut().pop_front();
+        if let Some(tp) = retry {
+            producer::retry(&broker, &client, tp).await;
+            continue;
+        }
+        let command = client.queue.borrow_mut().pop_front();
+        let Some(command) = command else {
+            rung.await;
+            continue;
+        };
+        client.busy.set(true);
+        let world = client.world();
+        world.operations.set(world.operations.get() + 1);
+        match &command {
+            Command::Produce(produce) => producer::produce(&broker, &client, produce).await,
+            Command::SendAgain => producer::send_again(&broker, &client).await,
+            Command::LeaveGap { topic, partition } => {
+                producer::leave_gap(&broker, &client, *topic, *partition).await;
+            }
+            Command::Fetch(fetch) => consumer::fetch(&broker, &client, fetch).await,
+            other => {
+                assert_eq!(client.index, ADMIN, "only one client administrates");
+                admin::carry_out(&broker, &client, other).await;
+            }
+        }
+        client.busy.set(false);
+    }
+}

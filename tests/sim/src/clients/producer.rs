@@ -1,0 +1,382 @@
+//! Producers. One without idempotence sends each batch once. An idempotent one keeps what was not
+//! acknowledged, at most five batches a partition, and sends it again in order, as the Java client
+//! does; a sequence that the broker cannot have (a power cut took a write-cached tail) makes it
+//! raise its epoch.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_broker::Broker;
+use tailwater_broker::error_code as code;
+use tailwater_broker::metadata::TopicTarget;
+use tailwater_broker::produce::{ProducePart, ProduceRequest};
+use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
+use tailwater_shards::{sleep, spawn, wall_clock_ms};
+
+use super::{Client, tp_of};
+use crate::event::{BatchId, Event, Tp};
+use crate::facts::Batch;
+use crate::history::Produce;
+
+const IN_FLIGHT_MAX: usize = 5;
+const TIMEOUT: Duration = Duration::from_millis(500);
+const BACKOFF: Duration = Duration::from_millis(4);
+
+/// What an idempotent producer knows of one partition.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: i64,
+    epoch: i16,
+    next_sequence: i32,
+    /// Not acknowledged, in order, each with its sequence.
+    pending: VecDeque<(BatchId, i32)>,
+    /// Acknowledged last, to be sent again on purpose.
+    last: Option<(BatchId, i32, i16)>,
+    in_flight: usize,
+    failed: bool,
+    raise_epoch: bool,
+}
+
+impl Stream {
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.pending.is_empty()
+    }
+
+    /// Whether there is something to send again.
+    pub(super) fn connection_lost(&mut self) -> bool {
+        self.in_flight = 0;
+        self.failed = !self.pending.is_empty();
+        self.failed
+    }
+
+    fn number_anew(&mut self, records: impl Fn(BatchId) -> usize) {
+        self.epoch += 1;
+        self.next_sequence = 0;
+        self.last = None;
+        for (batch, sequence) in &mut self.pending {
+            *sequence = self.next_sequence;
+            self.next_sequence += i32::try_from(records(*batch)).expect("few");
+        }
+        self.raise_epoch = false;
+    }
+}
+
+/// One batch of a request.
+struct Part {
+    batch: BatchId,
+    sequence: Option<(i64, i16, i32)>,
+    /// Its answer belongs to the stream's pending batches.
+    counted: bool,
+}
+
+pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Produce) {
+    let Some(topic) = client.topic(broker, produce.topic) else {
+        return;
+    };
+    let acks = if client.is_idempotent() {
+        -1
+    } else {
+        produce.acks
+    };
+    let count = produce
+        .partitions
+        .min(u8::try_from(topic.partitions).unwrap_or(u8::MAX));
+    let mut parts = Vec::new();
+    for place in 0..count {
+        let tp = tp_of(&topic, produce.partition + place);
+        if !client.is_idempotent() {
+            let batch = new_batch(client, tp, acks, produce, false);
+            parts.push(Part {
+                batch,
+                sequence: None,
+                counted: false,
+            });
+        } else if let Some(part) = next_part(broker, client, tp, produce).await {
+            parts.push(part);
+        }
+    }
+    send(broker, client, acks, parts).await;
+}
+
+async fn ensure_stream(broker: &Broker, client: &Rc<Client>, tp: Tp) -> bool {
+    if client.streams.borrow().contains_key(&tp) {
+        return true;
+    }
+    let Ok((id, epoch)) = broker.init_producer_id(None).await else {
+        return false;
+    };
+    client.world().tell(Event::ProducerId { id });
+    client.streams.borrow_mut().insert(
+        tp,
+        Stream {
+            id,
+            epoch,
+            next_sequence: 0,
+            pending: VecDeque::new(),
+            last: None,
+            in_flight: 0,
+            failed: false,
+            raise_epoch: false,
+        },
+    );
+    true
+}
+
+async fn next_part(
+    broker: &Broker,
+    client: &Rc<Client>,
+    tp: Tp,
+    produce: &Produce,
+) -> Option<Part> {
+    if !ensure_stream(broker, client, tp).await {
+        return None;
+    }
+    if client.streams.borrow().get(&tp)?.pending.len() >= IN_FLIGHT_MAX {
+        return None;
+    }
+    let batch = new_batch(client, tp, -1, produce, false);
+    let mut streams = client.streams.borrow_mut();
+    let stream = streams.get_mut(&tp)?;
+    let sequence = stream.next_sequence;
+    stream.next_sequence += i32::from(produce.records);
+    stream.pending.push_back((batch, sequence));
+    if stream.failed {
+        return None;
+    }
+    stream.in_flight += 1;
+    let sequence = Some((stream.id, stream.epoch, sequence));
+    Some(Part {
+        batch,
+        sequence,
+        counted: true,
+    })
+}
+
+fn new_batch(client: &Client, tp: Tp, acks: i16, produce: &Produce, forbidden: bool) -> BatchId {
+    let world = client.world();
+    let mut facts = world.facts.borrow_mut();
+    let base = wall_clock_ms() + i64::from(produce.time_s) * 1000;
+    client.sent.set(client.sent.get() + 1);
+    facts.batches.push(Batch {
+        client: client.index,
+        tp,
+        acks,
+        order: client.sent.get(),
+        idempotent: client.is_idempotent(),
+        forbidden,
+        timestamps: (0..i64::from(produce.records))
+            .map(|record| base - record * 7)
+            .collect(),
+        value_bytes: usize::from(produce.bytes),
+        sent_cached: true,
+        body: Bytes::new(),
+        acked: None,
+    });
+    facts.batches.len() - 1
+}
+
+/// The batch's bytes; each record's value begins with the batch's number and the record's.
+fn build(batch: &Batch, id: BatchId, sequence: Option<(i64, i16, i32)>) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    if let Some((id, epoch, sequence)) = sequence {
+        builder = builder.producer(id, epoch, sequence);
+    }
+    for (index, timestamp) in batch.timestamps.iter().enumerate() {
+        let mut value = format!("{id:08}:{index:03}:").into_bytes();
+        let filler = u8::try_from(id % 251).expect("below");
+        value.resize(value.len() + batch.value_bytes, filler);
+        builder.push(NewRecord {
+            timestamp: *timestamp,
+            value: Some(&value),
+            ..NewRecord::default()
+        });
+    }
+    builder.build()
+}
+
+async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>) {
+    if parts.is_empty() {
+        return;
+    }
+    let world = client.world();
+    let mut request = ProduceRequest {
+        acks,
+        zstd_allowed: true,
+        timeout: TIMEOUT,
+        parts: Vec::new(),
+    };
+    for part in &parts {
+        let mut facts = world.facts.borrow_mut();
+        let body = build(&facts.batches[part.batch], part.batch, part.sequence);
+        let header = BatchHeader::parse(&body).expect("just built");
+        facts.register(header.crc, part.batch, body.clone());
+        facts.batches[part.batch].body = body.clone();
+        let event = Event::Sent { batch: part.batch };
+        facts.apply(&event);
+        let tp = facts.batches[part.batch].tp;
+        drop(facts);
+        world.tell(event);
+        request.parts.push(ProducePart {
+            topic: TopicTarget::Known(tp.0),
+            partition: tp.1,
+            records: Some(body),
+        });
+    }
+    let reply = broker.submit_produce(request).await;
+    let client = client.clone();
+    spawn("reply", async move {
+        let outcome = reply.await;
+        let mut again = Vec::new();
+        for (part, outcome) in parts.iter().zip(outcome.parts) {
+            let result = match outcome {
+                Ok(produced) => Ok(produced.base_offset),
+                Err(refusal) => Err(refusal.error.code()),
+            };
+            client.world().tell(Event::Answered {
+                batch: part.batch,
+                result,
+            });
+            if part.counted
+                && let Some(tp) = answered(&client, part, result)
+            {
+                again.push(tp);
+            }
+        }
+        if !again.is_empty() {
+            sleep(BACKOFF).await;
+            client.retries.borrow_mut().extend(again);
+            client.bell.notify_one();
+        }
+    })
+    .detach();
+}
+
+/// Takes an answer; the partition whose batches are to be sent again, when all are answered.
+fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp> {
+    let world = client.world();
+    let facts = world.facts.borrow();
+    let tp = facts.batches[part.batch].tp;
+    let mut streams = client.streams.borrow_mut();
+    let stream = streams.get_mut(&tp)?;
+    stream.in_flight = stream.in_flight.saturating_sub(1);
+    let at = stream
+        .pending
+        .iter()
+        .position(|(batch, _)| *batch == part.batch);
+    match (result, at) {
+        (Ok(_) | Err(code::DUPLICATE_SEQUENCE_NUMBER), Some(at)) => {
+            stream.last = stream
+                .pending
+                .remove(at)
+                .map(|(batch, s)| (batch, s, stream.epoch));
+        }
+        (Err(code::UNKNOWN_TOPIC_OR_PARTITION | code::UNKNOWN_TOPIC_ID), _) => {
+            stream.pending.clear();
+            stream.last = None;
+        }
+        (Err(code::INVALID_TIMESTAMP | code::MESSAGE_TOO_LARGE), Some(at)) => {
+            stream.pending.remove(at);
+            stream.raise_epoch = true;
+            stream.failed = true;
+        }
+        (Err(code::OUT_OF_ORDER_SEQUENCE_NUMBER), Some(0)) if stream.in_flight == 0 => {
+            stream.raise_epoch = true;
+            stream.failed = true;
+        }
+        (Err(_), Some(_)) => stream.failed = true,
+        (_, None) => {}
+    }
+    (stream.failed && stream.in_flight == 0 && !stream.pending.is_empty()).then_some(tp)
+}
+
+/// Sends everything that was not acknowledged again, in order.
+pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
+    let parts: Vec<Part> = {
+        let world = client.world();
+        let facts = world.facts.borrow();
+        let mut streams = client.streams.borrow_mut();
+        let Some(stream) = streams.get_mut(&tp) else {
+            return;
+        };
+        if stream.in_flight > 0 {
+            return;
+        }
+        if stream.raise_epoch {
+            stream.number_anew(|batch| facts.batches[batch].timestamps.len());
+        }
+        stream.failed = false;
+        stream.in_flight = stream.pending.len();
+        let (id, epoch) = (stream.id, stream.epoch);
+        let part = |(batch, sequence): &(BatchId, i32)| Part {
+            batch: *batch,
+            sequence: Some((id, epoch, *sequence)),
+            counted: true,
+        };
+        stream.pending.iter().map(part).collect()
+    };
+    for part in parts {
+        send(broker, client, -1, vec![part]).await;
+    }
+}
+
+/// Sends each stream's pending batches, or else the one acknowledged last, once more.
+pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
+    let parts: Vec<Part> = {
+        let streams = client.streams.borrow();
+        let mut parts = Vec::new();
+        for stream in streams.values().filter(|stream| !stream.raise_epoch) {
+            let last = stream.last.filter(|(_, _, epoch)| *epoch == stream.epoch);
+            let newest = last.map(|(batch, sequence, _)| (batch, sequence));
+            let chosen = newest.into_iter().chain(stream.pending.iter().copied());
+            parts.extend(chosen.take(IN_FLIGHT_MAX).map(|(batch, sequence)| Part {
+                batch,
+                sequence: Some((stream.id, stream.epoch, sequence)),
+                counted: false,
+            }));
+        }
+        parts
+    };
+    for part in parts {
+        send(broker, client, -1, vec![part]).await;
+    }
+}
+
+/// Sends a batch whose sequence leaves one out. Only when nothing is under way: else it would be
+/// refused or taken by chance.
+pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, partition: u8) {
+    let Some(topic) = client.topic(broker, topic) else {
+        return;
+    };
+    let tp = tp_of(&topic, partition);
+    let sequence = {
+        let streams = client.streams.borrow();
+        let Some(stream) = streams.get(&tp).filter(|s| s.is_idle() && s.last.is_some()) else {
+            return;
+        };
+        (stream.id, stream.epoch, stream.next_sequence + 1)
+    };
+    let produce = Produce {
+        topic: 0,
+        partition,
+        partitions: 1,
+        records: 1,
+        bytes: 20,
+        acks: -1,
+        time_s: 0,
+    };
+    let batch = new_batch(client, tp, -1, &produce, true);
+    let sequence = Some(sequence);
+    send(
+        broker,
+        client,
+        -1,
+        vec![Part {
+            batch,
+            sequence,
+            counted: false,
+        }],
+    )
+    .await;
+}

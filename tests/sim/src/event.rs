@@ -1,0 +1,187 @@
+//! What the clients, the checker and the machine tell the model.
+
+use std::sync::Arc;
+
+use tailwater_broker::metadata::Topic;
+use uuid::Uuid;
+
+use crate::history::End;
+
+/// A partition of one incarnation of a topic.
+pub(crate) type Tp = (Uuid, i32);
+
+/// A batch's place in `Facts::batches`.
+pub(crate) type BatchId = usize;
+
+/// A batch as it was read, identified by its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) batch: BatchId,
+    pub(crate) base: i64,
+    pub(crate) end: i64,
+    pub(crate) epoch: i32,
+    /// The time that the broker gave it, if its topic says `LogAppendTime`.
+    pub(crate) append_time: Option<i64>,
+    pub(crate) bytes: bytes::Bytes,
+}
+
+/// One partition's part of a fetch's answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) fetch: u64,
+    pub(crate) client: u8,
+    pub(crate) tp: Tp,
+    pub(crate) from: i64,
+    pub(crate) last_epoch: i32,
+    pub(crate) error: Option<i16>,
+    pub(crate) high_watermark: i64,
+    pub(crate) last_stable: i64,
+    pub(crate) log_start: i64,
+    pub(crate) diverging: Option<(i32, i64)>,
+    pub(crate) batches: Vec<Found>,
+}
+
+/// All of a partition, read while no client was at work.
+#[derive(Clone, Debug)]
+pub(crate) struct FullRead {
+    pub(crate) tp: Tp,
+    pub(crate) error: Option<i16>,
+    pub(crate) log_start: i64,
+    pub(crate) high_watermark: i64,
+    pub(crate) last_stable: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) batches: Vec<Found>,
+    /// Timestamps asked for, and (offset, timestamp, epoch) found.
+    pub(crate) times: Vec<(i64, (i64, i64, i32))>,
+    /// Leader epochs asked for, and (epoch, end) told.
+    pub(crate) epochs: Vec<(i32, (i32, i64))>,
+    /// Offsets fetched from, and the base offset of the first batch.
+    pub(crate) probes: Vec<(i64, Option<i64>)>,
+}
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub(crate) struct Started {
+    pub(crate) generation: u64,
+    pub(crate) topics: Vec<Arc<Topic>>,
+    pub(crate) damage: Vec<String>,
+    pub(crate) out_of_service: Vec<Tp>,
+    pub(crate) unknown_losses: bool,
+}
+
+/// How much memory a shard's storage holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A client found a topic in its shard's image.
+    Met(Arc<Topic>),
+    /// A batch is about to be submitted, perhaps not for the first time.
+    Sent {
+        batch: BatchId,
+    },
+    /// A produce was answered, with an offset or Kafka's error.
+    Answered {
+        batch: BatchId,
+        result: Result<i64, i16>,
+    },
+    FetchBegan {
+        fetch: u64,
+        wants: Vec<(Tp, i64)>,
+        wait_ms: u32,
+    },
+    Fetched(Box<Fetched>),
+    FetchEnded {
+        fetch: u64,
+    },
+    Created {
+        id: Uuid,
+        name: String,
+        partitions: i32,
+        configs: Vec<(String, String)>,
+    },
+    DeleteBegan {
+        id: Uuid,
+    },
+    Deleted {
+        id: Uuid,
+    },
+    GrowBegan {
+        id: Uuid,
+        partitions: i32,
+    },
+    Grown {
+        id: Uuid,
+        partitions: i32,
+    },
+    ConfigureBegan {
+        id: Uuid,
+        name: &'static str,
+        value: &'static str,
+    },
+    Configured {
+        id: Uuid,
+        name: &'static str,
+        value: &'static str,
+    },
+    LogStartAsked {
+        tp: Tp,
+        offset: i64,
+    },
+    LogStartMoved {
+        tp: Tp,
+        low_watermark: i64,
+    },
+    /// ListOffsets by time: what was asked and what was found.
+    TimeFound {
+        tp: Tp,
+        asked: i64,
+        offset: i64,
+        timestamp: i64,
+    },
+    ProducerId {
+        id: i64,
+    },
+    Started(Started),
+    StartRefused {
+        reason: String,
+    },
+    FullRead(Box<FullRead>),
+    Ended {
+        how: Ended,
+    },
+    /// The wall clock stands there now.
+    Clock {
+        wall_ms: i64,
+    },
+    Disturbed(Disturbance),
+    /// A start is being made, the clients are told to finish, and so on: what the history shows.
+    Note(String),
+}
+
+/// What was done to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disturbance {
+    Slow { until_ns: u64 },
+    Failing,
+    Full(bool),
+    Rot,
+    Calm,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Stopped,
+    Killed,
+    PowerCut,
+    Fatal(String),
+}
+
+impl From<End> for Ended {
+    fn from(end: End) -> Self {
+        match end {
+            End::Stop => Self::Stopped,
+            End::Kill => Self::Killed,
+            End::PowerCut => Self::PowerCut,
+        }
+    }
+}

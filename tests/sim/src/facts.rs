@@ -1,0 +1,480 @@
+//! The model: what was sent, what was promised and what was shown. It knows nothing of the broker
+//! but what the clients were told.
+//!
+//! A promise is an offset: everything below it in the partition is there after a kill
+//! (`kill_end`), or even after a power cut (`power_end`). Logs have no gaps, so a promise for one
+//! record is one for all before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tailwater_broker::metadata::Topic;
+use tailwater_shards::sim::SureDisk;
+use uuid::Uuid;
+
+use crate::event::{BatchId, Disturbance, Ended, Event, Fetched, Found, FullRead, Started, Tp};
+
+/// A batch that a client has sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) client: u8,
+    pub(crate) tp: Tp,
+    pub(crate) acks: i16,
+    /// The client's counter of batches: a connection's batches keep their order.
+    pub(crate) order: u64,
+    pub(crate) idempotent: bool,
+    /// Sent with a sequence left out: it must never be taken.
+    pub(crate) forbidden: bool,
+    pub(crate) timestamps: Vec<i64>,
+    pub(crate) value_bytes: usize,
+    /// The topic may have been write-cached when it was sent last.
+    pub(crate) sent_cached: bool,
+    /// The bytes of the last attempt.
+    pub(crate) body: Bytes,
+    pub(crate) acked: Option<i64>,
+}
+
+/// A batch at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) batch: BatchId,
+    pub(crate) end: i64,
+}
+
+/// What has ended since a partition was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Since {
+    #[default]
+    Nothing,
+    Kill,
+    PowerCut,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Partition {
+    pub(crate) places: BTreeMap<i64, Place>,
+    pub(crate) kill_end: i64,
+    pub(crate) power_end: i64,
+    pub(crate) since: Since,
+    /// The largest log start asked for by DeleteRecords.
+    pub(crate) log_start_asked: i64,
+    /// The largest that was told.
+    pub(crate) log_start: i64,
+    /// The largest that DeleteRecords was answered with: durable.
+    pub(crate) answered_start: i64,
+    pub(crate) out_of_service: bool,
+}
+
+impl Partition {
+    /// What must be there when it is read next.
+    pub(crate) fn promised(&self) -> i64 {
+        match self.since {
+            Since::PowerCut => self.power_end,
+            Since::Nothing | Since::Kill => self.kill_end,
+        }
+    }
+}
+
+/// A topic's life, by its id.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicFacts {
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+    /// Its creation was answered, or a start has found it.
+    pub(crate) is_sure: bool,
+    pub(crate) maybe_deleted: bool,
+    pub(crate) deleted: bool,
+    /// It may be write-cached now.
+    pub(crate) cached: bool,
+    /// It may have been write-cached at some time.
+    pub(crate) ever_cached: bool,
+    pub(crate) retention_ms_min: i64,
+    pub(crate) retention_bytes_min: i64,
+    /// Configurations whose value is known for sure; one that is being changed is not in it.
+    pub(crate) configs: BTreeMap<String, String>,
+}
+
+/// A week: Kafka's default.
+const RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// Everything known.
+pub(crate) struct Facts {
+    pub(crate) disk: SureDisk,
+    pub(crate) now_ns: u64,
+    pub(crate) wall_ms: i64,
+    pub(crate) wall_ms_max: i64,
+    pub(crate) batches: Vec<Batch>,
+    /// By the checksum of their bytes as sent.
+    by_crc: BTreeMap<u32, (BatchId, Bytes)>,
+    pub(crate) topics: BTreeMap<Uuid, TopicFacts>,
+    pub(crate) partitions: BTreeMap<Tp, Partition>,
+    pub(crate) generation: u64,
+    pub(crate) slow_until_ns: u64,
+    /// An operation was told to fail and nothing has been calmed since.
+    pub(crate) failing: bool,
+    pub(crate) full: bool,
+    pub(crate) rotten: bool,
+    pub(crate) running: bool,
+}
+
+impl Facts {
+    pub(crate) fn new(disk: SureDisk, wall_ms: i64) -> Self {
+        Self {
+            disk,
+            now_ns: 0,
+            wall_ms,
+            wall_ms_max: wall_ms,
+            batches: Vec::new(),
+            by_crc: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            generation: 0,
+            slow_until_ns: 0,
+            failing: false,
+            full: false,
+            rotten: false,
+            running: false,
+        }
+    }
+
+    /// Takes note of the bytes that a client is about to send.
+    pub(crate) fn register(&mut self, crc: u32, batch: BatchId, body: Bytes) {
+        self.by_crc.insert(crc, (batch, body));
+    }
+
+    /// Whose bytes these are, as they were sent.
+    pub(crate) fn by_crc(&self, crc: u32) -> Option<(BatchId, &Bytes)> {
+        self.by_crc.get(&crc).map(|(batch, body)| (*batch, body))
+    }
+
+    pub(crate) fn topic(&self, tp: Tp) -> Option<&TopicFacts> {
+        self.topics.get(&tp.0)
+    }
+
+    /// Whether the topic is there for sure and stays.
+    pub(crate) fn lives(&self, tp: Tp) -> bool {
+        self.topic(tp)
+            .is_some_and(|topic| !topic.deleted && !topic.maybe_deleted)
+    }
+
+    /// Whether what the topic's consumers see may be taken back by a power cut.
+    pub(crate) fn ever_cached(&self, tp: Tp) -> bool {
+        self.topic(tp).is_none_or(|topic| topic.ever_cached)
+    }
+
+    /// Whether an answer for the batch means that it survives a power cut.
+    pub(crate) fn is_power_safe(&self, batch: &Batch) -> bool {
+        let cached = self.topic(batch.tp).is_none_or(|topic| topic.cached);
+        batch.acks == -1 && !batch.sent_cached && !cached
+    }
+
+    /// The largest log start that anyone was told.
+    pub(crate) fn log_start(&self, tp: Tp) -> i64 {
+        self.partitions
+            .get(&tp)
+            .map_or(0, |partition| partition.log_start)
+    }
+
+    /// The largest log start that was asked for.
+    pub(crate) fn log_start_asked(&self, tp: Tp) -> i64 {
+        self.partitions
+            .get(&tp)
+            .map_or(0, |partition| partition.log_start_asked)
+    }
+
+    /// Whether no retention can have removed anything of the partition yet.
+    pub(crate) fn keeps_all(&self, tp: Tp) -> bool {
+        self.topic(tp).is_some_and(|topic| {
+            topic.retention_bytes_min < 0 && topic.retention_ms_min == RETENTION_MS
+        })
+    }
+
+    /// Whether the disk was slowed down, or is full: then nothing is said of times.
+    pub(crate) fn was_slow_lately(&self) -> bool {
+        self.now_ns < self.slow_until_ns + 10_000_000_000 || self.failing || self.full
+    }
+
+    /// Whether `verify` may name damage that is none: it does not read the metadata, so what is
+    /// left of a deleted topic looks to it as if the rest were missing.
+    pub(crate) fn may_verify_wrongly(&self) -> bool {
+        let deleted = |topic: &TopicFacts| topic.deleted || topic.maybe_deleted;
+        self.failing || self.rotten || self.topics.values().any(deleted)
+    }
+
+    /// From where to where the partition is known to reach.
+    pub(crate) fn known_span(&self, tp: Tp) -> (i64, i64) {
+        let Some(partition) = self.partitions.get(&tp) else {
+            return (0, 0);
+        };
+        let end = partition.kill_end.max(partition.log_start);
+        (partition.log_start, end)
+    }
+
+    /// The time of a record of a batch that was read.
+    pub(crate) fn time_of(&self, found: &Found, record: usize) -> i64 {
+        let sent = &self.batches[found.batch].timestamps;
+        found
+            .append_time
+            .unwrap_or_else(|| sent.get(record).copied().unwrap_or(-1))
+    }
+
+    /// A sentence's name for a batch.
+    pub(crate) fn name_of(&self, id: BatchId) -> String {
+        let batch = &self.batches[id];
+        format!(
+            "batch {id} of client {} ({} records, acks {}, {}-{})",
+            batch.client,
+            batch.timestamps.len(),
+            batch.acks,
+            self.topic(batch.tp).map_or("?", |topic| &topic.name),
+            batch.tp.1
+        )
+    }
+
+    pub(crate) fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Met(topic) => self.meet(topic),
+            Event::Sent { batch } => {
+                let cached = self
+                    .topic(self.batches[*batch].tp)
+                    .is_none_or(|topic| topic.cached);
+                self.batches[*batch].sent_cached = cached;
+            }
+            Event::Answered { batch, result } => {
+                if let Ok(base) = result {
+                    self.answered(*batch, *base);
+                }
+            }
+            Event::Fetched(fetched) => self.fetched(fetched),
+            Event::FullRead(read) => self.read(read),
+            Event::Started(started) => self.started(started),
+            Event::Ended { how } => self.ended(how),
+            Event::LogStartAsked { tp, offset } => {
+                let partition = self.partitions.entry(*tp).or_default();
+                partition.log_start_asked = partition.log_start_asked.max(*offset);
+            }
+            Event::LogStartMoved { tp, low_watermark } => {
+                let partition = self.partitions.entry(*tp).or_default();
+                partition.log_start = partition.log_start.max(*low_watermark);
+                partition.answered_start = partition.answered_start.max(*low_watermark);
+            }
+            Event::Clock { wall_ms } => {
+                self.wall_ms = *wall_ms;
+                self.wall_ms_max = self.wall_ms_max.max(*wall_ms);
+            }
+            Event::Disturbed(disturbance) => self.disturbed(*disturbance),
+            Event::StartRefused { .. } => self.running = false,
+            other => self.metadata(other),
+        }
+    }
+
+    fn metadata(&mut self, event: &Event) {
+        match event {
+            Event::Created {
+                id,
+                name,
+                partitions,
+                configs,
+            } => {
+                let topic = self.topic_entry(*id, name, *partitions);
+                topic.is_sure = true;
+                for (name, value) in configs {
+                    topic.configured(name, value);
+                    topic.configs.insert(name.clone(), value.clone());
+                }
+            }
+            Event::DeleteBegan { id } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic.maybe_deleted = true;
+                }
+            }
+            Event::Deleted { id } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic.deleted = true;
+                }
+            }
+            Event::Grown { id, partitions } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic.partitions = topic.partitions.max(*partitions);
+                }
+            }
+            Event::ConfigureBegan { id, name, value } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic.configs.remove(*name);
+                    if !(*name == "write.caching" && *value == "false") {
+                        topic.configured(name, value);
+                    }
+                }
+            }
+            Event::Configured { id, name, value } => {
+                if let Some(topic) = self.topics.get_mut(id) {
+                    topic
+                        .configs
+                        .insert((*name).to_owned(), (*value).to_owned());
+                    if *name == "write.caching" {
+                        topic.cached = *value == "true";
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn topic_entry(&mut self, id: Uuid, name: &str, partitions: i32) -> &mut TopicFacts {
+        self.topics.entry(id).or_insert_with(|| TopicFacts {
+            name: name.to_owned(),
+            partitions,
+            is_sure: false,
+            maybe_deleted: false,
+            deleted: false,
+            cached: false,
+            ever_cached: false,
+            retention_ms_min: RETENTION_MS,
+            retention_bytes_min: -1,
+            configs: BTreeMap::new(),
+        })
+    }
+
+    fn meet(&mut self, topic: &Arc<Topic>) {
+        let known = self.topic_entry(topic.id, &topic.name, topic.partitions);
+        for (name, value) in &topic.overrides {
+            known.configured(name, value);
+        }
+        for partition in 0..topic.partitions {
+            self.partitions.entry((topic.id, partition)).or_default();
+        }
+    }
+
+    fn answered(&mut self, id: BatchId, base: i64) {
+        let safe = self.is_power_safe(&self.batches[id]);
+        let batch = &mut self.batches[id];
+        batch.acked = Some(base);
+        if batch.acks == 0 {
+            return;
+        }
+        let end = base + i64::try_from(batch.timestamps.len()).expect("small");
+        let partition = self.partitions.entry(batch.tp).or_default();
+        if base >= partition.log_start {
+            partition.places.insert(base, Place { batch: id, end });
+        }
+        partition.kill_end = partition.kill_end.max(end);
+        if safe {
+            partition.power_end = partition.power_end.max(end);
+        }
+    }
+
+    fn fetched(&mut self, fetched: &Fetched) {
+        if fetched.error.is_some() {
+            return;
+        }
+        let cached = self.ever_cached(fetched.tp);
+        let partition = self.partitions.entry(fetched.tp).or_default();
+        partition.log_start = partition.log_start.max(fetched.log_start);
+        partition.place(&fetched.batches);
+        partition.kill_end = partition.kill_end.max(fetched.high_watermark);
+        if !cached {
+            partition.power_end = partition.power_end.max(fetched.high_watermark);
+        }
+    }
+
+    fn read(&mut self, read: &FullRead) {
+        let partition = self.partitions.entry(read.tp).or_default();
+        if read.error.is_some() {
+            return;
+        }
+        if partition.since != Since::Nothing {
+            partition.places.clear();
+            partition.power_end = read.high_watermark;
+            partition.kill_end = read.high_watermark;
+            partition.since = Since::Nothing;
+        }
+        partition.log_start = partition.log_start.max(read.log_start);
+        partition.place(&read.batches);
+        let start = partition.log_start;
+        partition.places.retain(|_, place| place.end > start);
+    }
+
+    fn started(&mut self, started: &Started) {
+        self.running = true;
+        self.generation = started.generation;
+        for topic in self.topics.values_mut() {
+            // What is not found below is gone.
+            topic.deleted |= topic.maybe_deleted || !topic.is_sure;
+        }
+        for topic in &started.topics {
+            self.meet(topic);
+            let known = self.topic_entry(topic.id, &topic.name, topic.partitions);
+            known.is_sure = true;
+            known.deleted = false;
+            known.maybe_deleted = false;
+            known.cached = topic.config.write_caching;
+            known.partitions = topic.partitions;
+            known.configs = topic.overrides.clone();
+        }
+        for (tp, partition) in &mut self.partitions {
+            partition.out_of_service = started.out_of_service.contains(tp);
+            // What a start finds is durable before it serves.
+            if partition.since == Since::Kill {
+                partition.power_end = partition.power_end.max(partition.kill_end);
+            }
+        }
+    }
+
+    fn ended(&mut self, how: &Ended) {
+        self.running = false;
+        let since = match how {
+            Ended::PowerCut => Since::PowerCut,
+            Ended::Stopped | Ended::Killed | Ended::Fatal(_) => Since::Kill,
+        };
+        for partition in self.partitions.values_mut() {
+            partition.since = partition.since.max(since);
+        }
+    }
+
+    fn disturbed(&mut self, disturbance: Disturbance) {
+        match disturbance {
+            Disturbance::Slow { until_ns } => {
+                self.slow_until_ns = self.slow_until_ns.max(until_ns);
+            }
+            Disturbance::Failing => self.failing = true,
+            Disturbance::Full(full) => self.full = full,
+            Disturbance::Rot => self.rotten = true,
+            Disturbance::Calm => self.failing = false,
+        }
+    }
+}
+
+impl Partition {
+    fn place(&mut self, batches: &[Found]) {
+        for found in batches {
+            let (batch, end) = (found.batch, found.end);
+            self.places.insert(found.base, Place { batch, end });
+        }
+    }
+}
+
+impl TopicFacts {
+    /// Whether the broker stores other bytes than were sent.
+    pub(crate) fn is_rewritten(&self) -> bool {
+        self.configs.contains_key("compression.type")
+            || self.configs.contains_key("message.timestamp.type")
+            || !self.is_sure
+    }
+
+    /// A configuration that holds, or may hold from now on.
+    fn configured(&mut self, name: &str, value: &str) {
+        match (name, value) {
+            ("write.caching", "true") => {
+                self.cached = true;
+                self.ever_cached = true;
+            }
+            ("retention.ms", value) => {
+                let ms = value.parse().unwrap_or(0);
+                self.retention_ms_min = self.retention_ms_min.min(ms);
+            }
+            ("retention.bytes", value) => self.retention_bytes_min = value.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+}

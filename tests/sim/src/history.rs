@@ -1,0 +1,480 @@
+//! A history: what the clients do and what befalls the machine, drawn from a seed before anything
+//! runs. Each step stands for itself, so that a history can be shrunk by leaving steps out.
+
+use crate::choices::Choices;
+
+/// How many names there are for topics.
+pub(crate) const TOPICS: u8 = 4;
+/// Clients that produce; the first half of them with idempotence.
+pub(crate) const PRODUCERS: u8 = 4;
+/// Clients that fetch.
+pub(crate) const CONSUMERS: u8 = 3;
+/// The client that creates, deletes and changes topics, and asks for offsets.
+pub(crate) const ADMIN: u8 = PRODUCERS + CONSUMERS;
+/// All clients.
+pub(crate) const CLIENTS: u8 = ADMIN + 1;
+
+/// A history that can be run, shrunk and printed.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The seed of the machine's own chance: schedule, disk, what a cut takes.
+    pub seed: u64,
+    /// Shards of the first start.
+    pub shards: u16,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step and the time that passes after it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What happens.
+    pub what: What,
+    /// Microseconds to run before the next one.
+    pub then_us: u32,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A client does something, once it has done what came before.
+    Client(u8, Command),
+    /// The wall clock jumps.
+    ClockJumps {
+        /// By so many seconds.
+        seconds: i32,
+    },
+    /// Disk operations take longer.
+    Slow(Slowed),
+    /// A disk operation fails.
+    Fails(Failing),
+    /// The disk fills up, but for so many KiB.
+    DiskFills {
+        /// What is left.
+        left_kib: u32,
+    },
+    /// The disk has room again.
+    DiskFreed,
+    /// The process ends, and starts anew.
+    Ends(Restart),
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Produces one batch to each of some partitions.
+    Produce(Produce),
+    /// An idempotent producer sends again what it sent last, acknowledged or not.
+    SendAgain,
+    /// An idempotent producer leaves a sequence out.
+    LeaveGap {
+        /// To which topic.
+        topic: u8,
+        /// Which partition, modulo their number.
+        partition: u8,
+    },
+    /// Fetches.
+    Fetch(Fetch),
+    /// Creates a topic, if the name is free.
+    Create {
+        /// Its name.
+        topic: u8,
+        /// How many partitions.
+        partitions: u8,
+        /// Its configurations.
+        configs: Vec<(&'static str, &'static str)>,
+    },
+    /// Deletes a topic.
+    Delete {
+        /// Its name.
+        topic: u8,
+    },
+    /// Adds a partition.
+    Grow {
+        /// To which topic.
+        topic: u8,
+    },
+    /// Sets a configuration of a topic.
+    Configure {
+        /// Of which topic.
+        topic: u8,
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: &'static str,
+    },
+    /// Deletes records.
+    DeleteRecords {
+        /// Of which topic.
+        topic: u8,
+        /// Of which partition, modulo their number.
+        partition: u8,
+        /// Up to where, in 256ths of what there is.
+        upto: u8,
+    },
+    /// Asks for offsets by time and for the ends of leader epochs.
+    AskOffsets {
+        /// Of which topic.
+        topic: u8,
+        /// Of which partition, modulo their number.
+        partition: u8,
+    },
+}
+
+/// A produce.
+#[derive(Clone, Debug)]
+pub struct Produce {
+    /// To which topic.
+    pub topic: u8,
+    /// The first partition, modulo their number.
+    pub partition: u8,
+    /// To how many partitions.
+    pub partitions: u8,
+    /// Records of each batch.
+    pub records: u8,
+    /// Bytes of each value.
+    pub bytes: u16,
+    /// As on the wire; always -1 for an idempotent producer.
+    pub acks: i16,
+    /// How far the timestamps lie from now, in seconds.
+    pub time_s: i16,
+}
+
+/// A fetch of some partitions of one topic.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Of which topic.
+    pub topic: u8,
+    /// The first partition, modulo their number.
+    pub partition: u8,
+    /// Of how many partitions.
+    pub partitions: u8,
+    /// From where.
+    pub from: From,
+    /// The bytes wanted.
+    pub bytes_max: i32,
+    /// How long it may park.
+    pub wait_ms: u32,
+    /// Whether records of open transactions are left out.
+    pub committed: bool,
+}
+
+/// Where a fetch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// After what the consumer had last.
+    Next,
+    /// At the log's start.
+    Start,
+    /// Somewhere before where the consumer is, in 256ths.
+    Before(u8),
+}
+
+/// Which disk operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reads.
+    Read,
+    /// Writes.
+    Write,
+    /// Syncs of files.
+    Sync,
+}
+
+/// Disk operations that take longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Slowed {
+    /// Which.
+    pub operation: Operation,
+    /// How many of them.
+    pub times: u8,
+    /// By how much.
+    pub ms: u32,
+}
+
+/// A disk operation that fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Failing {
+    /// Which.
+    pub operation: Operation,
+    /// How many pass before.
+    pub skip: u8,
+    /// Because the device says that it is full, and not that it is broken.
+    pub full: bool,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is told to stop.
+    Stop,
+    /// kill -9.
+    Kill,
+    /// The power fails.
+    PowerCut,
+}
+
+/// When it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Now.
+    Now,
+    /// When the disk operation so many changes from now was submitted.
+    Submitted(u16),
+    /// When it was carried out, and nobody knows yet.
+    Completed(u16),
+}
+
+/// An end and the next start.
+#[derive(Clone, Debug)]
+pub struct Restart {
+    /// How it ends.
+    pub end: End,
+    /// When.
+    pub moment: Moment,
+    /// Shards of the next start.
+    pub shards: u16,
+    /// Ends during the recoveries that follow.
+    pub again: Vec<(End, Moment)>,
+    /// A bit rots while the machine is off: where in the data, in 65536ths.
+    pub rot: Option<u16>,
+}
+
+/// Configurations that topics are created with.
+const TOPIC_KINDS: [&[(&str, &str)]; 8] = [
+    &[],
+    &[("segment.ms", "20")],
+    &[("write.caching", "true"), ("flush.ms", "5")],
+    &[("write.caching", "true"), ("flush.ms", "60")],
+    &[("compression.type", "lz4")],
+    &[
+        ("message.timestamp.type", "LogAppendTime"),
+        ("segment.ms", "50"),
+    ],
+    &[("retention.ms", "120000"), ("segment.ms", "10")],
+    &[("retention.bytes", "6000"), ("segment.ms", "10")],
+];
+
+/// What configurations are changed to.
+const CHANGES: [(&str, &str); 8] = [
+    ("write.caching", "true"),
+    ("write.caching", "false"),
+    ("flush.ms", "20"),
+    ("segment.ms", "15"),
+    ("segment.ms", "604800000"),
+    ("retention.ms", "600000"),
+    ("retention.ms", "604800000"),
+    ("flush.bytes", "2000"),
+];
+
+impl History {
+    /// The history of a seed.
+    pub fn of_seed(seed: u64) -> History {
+        let mut choices = Choices::new(seed);
+        let shards = choices.u16(2, 3);
+        let mut draw = Draw { choices };
+        let mut steps = Vec::new();
+        for topic in 0..u8::try_from(draw.choices.between(2, 3)).expect("small") {
+            let what = What::Client(ADMIN, draw.create(topic));
+            steps.push(Step { what, then_us: 300 });
+        }
+        let ends = draw.choices.between(2, 4);
+        for _ in 0..ends {
+            for _ in 0..draw.choices.between(50, 75) {
+                steps.push(draw.step());
+            }
+            steps.push(draw.end());
+        }
+        for _ in 0..draw.choices.between(8, 20) {
+            steps.push(draw.step());
+        }
+        History {
+            seed,
+            shards,
+            steps,
+        }
+    }
+}
+
+struct Draw {
+    choices: Choices,
+}
+
+impl Draw {
+    fn step(&mut self) -> Step {
+        let what = self.what();
+        let then_us = match self.choices.below(12) {
+            0..6 => 0,
+            6..9 => self.choices.between(1, 300),
+            9..11 => self.choices.between(100, 2_000),
+            _ => self.choices.between(1_000, 30_000),
+        };
+        let then_us = u32::try_from(then_us).expect("small");
+        Step { what, then_us }
+    }
+
+    fn what(&mut self) -> What {
+        match self.choices.below(1000) {
+            0..480 => self.produce(),
+            480..790 => self.fetch(),
+            790..950 => What::Client(ADMIN, self.admin()),
+            950..960 => What::ClockJumps {
+                seconds: i32::try_from(self.choices.below(7 * 3600)).expect("small") - 3600,
+            },
+            960..980 => What::Slow(Slowed {
+                operation: self.operation(),
+                times: 1 + self.choices.u8(8),
+                ms: u32::from(self.choices.u16(1, 40)),
+            }),
+            980..984 => What::Slow(Slowed {
+                operation: self.operation(),
+                times: 1 + self.choices.u8(3),
+                ms: u32::from(self.choices.u16(500, 3000)),
+            }),
+            984..988 => What::Fails(Failing {
+                operation: self.operation(),
+                skip: self.choices.u8(12),
+                full: self.choices.one_in(2),
+            }),
+            988..994 => What::DiskFills {
+                left_kib: u32::from(self.choices.u16(0, 1024)),
+            },
+            _ => What::DiskFreed,
+        }
+    }
+
+    fn operation(&mut self) -> Operation {
+        self.choices
+            .pick(&[Operation::Read, Operation::Write, Operation::Sync])
+    }
+
+    fn topic(&mut self) -> u8 {
+        // The first ones are the busiest.
+        self.choices.u8(TOPICS).min(self.choices.u8(TOPICS))
+    }
+
+    fn produce(&mut self) -> What {
+        let client = self.choices.u8(PRODUCERS);
+        let topic = self.topic();
+        let partition = self.choices.u8(3);
+        let command = match self.choices.below(40) {
+            0..3 => Command::SendAgain,
+            3 => Command::LeaveGap { topic, partition },
+            _ => Command::Produce(Produce {
+                topic,
+                partition,
+                partitions: if self.choices.one_in(4) { 3 } else { 1 },
+                records: 1 + self.choices.u8(4),
+                bytes: match self.choices.below(30) {
+                    0 => self.choices.u16(2_000, 9_000),
+                    1..6 => self.choices.u16(200, 2_000),
+                    _ => self.choices.u16(8, 200),
+                },
+                acks: self.choices.pick(&[-1, -1, -1, 1, 1, 0]),
+                time_s: match self.choices.below(6) {
+                    0 => i16::try_from(self.choices.below(3000)).expect("small"),
+                    1 => -i16::try_from(self.choices.below(600)).expect("small"),
+                    _ => 0,
+                },
+            }),
+        };
+        What::Client(client, command)
+    }
+
+    fn fetch(&mut self) -> What {
+        let client = PRODUCERS + self.choices.u8(CONSUMERS);
+        let from = match self.choices.below(8) {
+            0 => From::Start,
+            1..3 => From::Before(self.choices.u8(255)),
+            _ => From::Next,
+        };
+        What::Client(
+            client,
+            Command::Fetch(Fetch {
+                topic: self.topic(),
+                partition: self.choices.u8(3),
+                partitions: if self.choices.one_in(3) { 3 } else { 1 },
+                from,
+                bytes_max: self.choices.pick(&[1, 400, 4_000, 1 << 20]),
+                wait_ms: self.choices.pick(&[0, 0, 2, 20, 200]),
+                committed: self.choices.one_in(2),
+            }),
+        )
+    }
+
+    fn create(&mut self, topic: u8) -> Command {
+        let configs = if self.choices.one_in(2) {
+            TOPIC_KINDS[usize::from(self.choices.u8(2))]
+        } else {
+            self.choices.pick(&TOPIC_KINDS)
+        };
+        Command::Create {
+            topic,
+            partitions: 1 + self.choices.u8(3),
+            configs: configs.to_vec(),
+        }
+    }
+
+    fn admin(&mut self) -> Command {
+        let topic = self.topic();
+        let partition = self.choices.u8(3);
+        match self.choices.below(20) {
+            0..6 => self.create(topic),
+            6..8 => Command::Delete { topic },
+            8 => Command::Grow { topic },
+            9..12 => {
+                let (name, value) = self.choices.pick(&CHANGES);
+                Command::Configure { topic, name, value }
+            }
+            12..15 => Command::DeleteRecords {
+                topic,
+                partition,
+                upto: self.choices.u8(255),
+            },
+            _ => Command::AskOffsets { topic, partition },
+        }
+    }
+
+    fn end(&mut self) -> Step {
+        let mut again = Vec::new();
+        while again.len() < 3 && self.choices.one_in(3) {
+            let end = self.choices.pick(&[End::Kill, End::PowerCut]);
+            again.push((end, self.moment(40)));
+        }
+        let end = self.choices.pick(&[
+            End::PowerCut,
+            End::PowerCut,
+            End::PowerCut,
+            End::Kill,
+            End::Kill,
+            End::Stop,
+        ]);
+        let moment = if end == End::Stop {
+            Moment::Now
+        } else {
+            self.moment(30)
+        };
+        let restart = Restart {
+            end,
+            moment,
+            shards: self.choices.u16(1, 3),
+            again,
+            rot: self
+                .choices
+                .one_in(40)
+                .then(|| self.choices.u16(0, u16::MAX)),
+        };
+        Step {
+            what: What::Ends(restart),
+            then_us: 0,
+        }
+    }
+
+    fn moment(&mut self, changes: u16) -> Moment {
+        match self.choices.below(4) {
+            0 => Moment::Now,
+            1 | 2 => Moment::Submitted(self.choices.u16(1, changes)),
+            _ => Moment::Completed(self.choices.u16(1, changes)),
+        }
+    }
+}

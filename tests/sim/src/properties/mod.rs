@@ -1,0 +1,48 @@
+//! What must hold, one property a file. A property sees each event before the model does.
+
+mod acknowledged;
+mod durable;
+mod epochs;
+mod indexes;
+mod log_start;
+mod metadata;
+mod once_in_order;
+mod one_value;
+mod producer_ids;
+mod seen_stays;
+mod starts;
+mod timestamps;
+mod watermarks;
+mod woken;
+
+use crate::event::Event;
+use crate::facts::Facts;
+
+/// Something that must hold in every history.
+pub(crate) trait Property {
+    /// Its name, as a violation tells it.
+    fn name(&self) -> &'static str;
+
+    /// Looks at what has happened; the sentence that says what does not hold.
+    fn observe(&mut self, facts: &Facts, event: &Event) -> Result<(), String>;
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Box<dyn Property>> {
+    vec![
+        Box::<acknowledged::Acknowledged>::default(),
+        Box::<durable::Durable>::default(),
+        Box::<epochs::Epochs>::default(),
+        Box::<indexes::Indexes>::default(),
+        Box::<log_start::LogStart>::default(),
+        Box::<metadata::Metadata>::default(),
+        Box::<once_in_order::OnceInOrder>::default(),
+        Box::<one_value::OneValue>::default(),
+        Box::<producer_ids::ProducerIds>::default(),
+        Box::<seen_stays::SeenStays>::default(),
+        Box::<starts::Starts>::default(),
+        Box::<timestamps::Timestamps>::default(),
+        Box::<watermarks::Watermarks>::default(),
+        Box::<woken::Woken>::default(),
+    ]
+}

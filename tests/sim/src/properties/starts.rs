@@ -1,0 +1,34 @@
+//! Every start succeeds and finds no damage, unless a disk operation was told to fail or the disk is
+//! full; a process ends itself only then.
+
+use super::Property;
+use crate::event::{Ended, Event};
+use crate::facts::Facts;
+
+#[derive(Default)]
+pub(crate) struct Starts;
+
+impl Property for Starts {
+    fn name(&self) -> &'static str {
+        "starts"
+    }
+
+    fn observe(&mut self, facts: &Facts, event: &Event) -> Result<(), String> {
+        let excused = facts.failing || facts.rotten || facts.full;
+        match event {
+            _ if excused => Ok(()),
+            Event::StartRefused { reason } => Err(format!("a start was refused: {reason}")),
+            Event::Ended {
+                how: Ended::Fatal(reason),
+            } => Err(format!("it ended itself: {reason}")),
+            Event::Started(started) if !started.damage.is_empty() => {
+                Err(format!("damage where there is none: {:?}", started.damage))
+            }
+            Event::Started(started) if started.generation <= facts.generation => Err(format!(
+                "generation {} comes after {}",
+                started.generation, facts.generation
+            )),
+            _ => Ok(()),
+        }
+    }
+}
