@@ -194,6 +194,7 @@ where
     if cfg.cpus.is_empty() || cfg.cpus.len() > usize::from(u16::MAX) {
         return Err(BootError::ShardCount(cfg.cpus.len()));
     }
+    crate::allocator::give_back_large();
     let inner = glommio::Running::start(&cfg, main)?;
     Ok(Running { inner })
 }

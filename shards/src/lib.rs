@@ -14,6 +14,7 @@
     reason = "this crate is where clocks, threads, sockets and std::fs are wrapped"
 )]
 
+mod allocator;
 mod boot;
 mod buf;
 mod context;

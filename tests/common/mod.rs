@@ -237,18 +237,7 @@ impl Broker {
 
     /// Resident memory now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let pid = self.child.id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("a size");
-        let kib: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse().ok())
-            .expect("KiB");
-        kib * 1024
+        resident_bytes_of(self.pid())
     }
 
     /// Open descriptors now.
@@ -258,6 +247,15 @@ impl Broker {
             .expect("it runs")
             .count()
     }
+}
+
+/// Resident memory of a process now, in bytes; 0 when it has ended.
+pub fn resident_bytes_of(pid: Pid) -> u64 {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = fs::read_to_string(path).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 impl Drop for Broker {

@@ -9,7 +9,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::error::StartError;
 use crate::identity::Identity;
+use crate::limits::{REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR};
+
+/// Kafka's name for the largest frame.
+const REQUEST_BYTES_MAX: &str = "socket.request.max.bytes";
 
 /// What the shards' executors run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +118,43 @@ impl ServerConfig {
             put(name, self.data_dir.display().to_string());
         }
         put("listeners", format!("PLAINTEXT://{}", self.listen));
+        // What a shard's memory allows may be less than the default.
+        let request = self.request_bytes_max();
+        if request < self.limits.request_bytes_max {
+            put(REQUEST_BYTES_MAX, request.to_string());
+        }
         if let Some(Advertised { host, port }) = &self.advertise {
             put("advertised.listeners", format!("PLAINTEXT://{host}:{port}"));
         }
         pairs
+    }
+
+    /// Request memory of one shard, in bytes.
+    pub(crate) fn request_memory_bytes(&self) -> u64 {
+        let shards = self.cpus.len().max(1) as u64;
+        (self.memory_bytes / shards / REQUEST_MEMORY_DIVISOR).max(REQUEST_MEMORY_BYTES_MIN)
+    }
+
+    /// The largest frame that is let in: as configured, or what a shard's request memory holds.
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        let held = usize::try_from(self.request_memory_bytes()).unwrap_or(usize::MAX);
+        self.limits.request_bytes_max.min(held)
+    }
+
+    /// Refuses a request size that was asked for and cannot be had.
+    ///
+    /// # Errors
+    /// One sentence with both sizes.
+    pub(crate) fn check_request_bytes(&self) -> Result<(), StartError> {
+        let asked = self.limits.request_bytes_max;
+        let most = self.request_bytes_max();
+        if !self.broker.contains_key(REQUEST_BYTES_MAX) || asked <= most {
+            return Ok(());
+        }
+        Err(StartError::Config(format!(
+            "{REQUEST_BYTES_MAX}={asked} is more than the {most} bytes that requests may take of \
+             one shard's memory; raise the memory, or lower it or the number of shards"
+        )))
     }
 
     /// What clients are told, once the address listened on is known.

@@ -39,6 +39,7 @@ mod registry;
 mod router;
 mod server;
 mod shard;
+mod slow_readers;
 mod stages;
 
 pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
@@ -46,3 +47,4 @@ pub use error::{ServeError, StartError};
 pub use program::Program;
 pub use server::{RunningServer, Server, Shutdown, StartInfo};
 pub use stages::Stages;
+pub use tailwater_shards::{Counter, Counters};

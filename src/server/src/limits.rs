@@ -47,9 +47,29 @@ pub(crate) const REQUEST_MEMORY_DIVISOR: u64 = 4;
 /// Request memory of a shard at least, so that one ordinary request always fits.
 pub(crate) const REQUEST_MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
-/// The share of a shard's memory, as a divisor, that fetched records on their way to sockets
-/// may hold. Beyond it every fetch is cut to its first batch until sockets have drained.
+/// The share of a shard's memory, as a divisor, that fetched records may hold until they have
+/// left, half of it for readers that lag. At the bound a fetch waits before it reads.
 pub(crate) const REPLY_MEMORY_DIVISOR: u64 = 4;
+
+/// A reader lags when its peer has not taken this much of what was sent to it.
+pub(crate) const LAG_BYTES: usize = 64 * 1024;
+
+/// While others wait for reply memory, a connection whose peer takes less than
+/// [`SLOW_PROGRESS_BYTES`] for this long is closed. Shorter when more than
+/// [`SLOW_WAITERS_PATIENTLY`] wait, but never below [`SLOW_PATIENCE_MIN`].
+pub(crate) const SLOW_PATIENCE_MAX: Duration = Duration::from_secs(1);
+
+/// See [`SLOW_PATIENCE_MAX`].
+pub(crate) const SLOW_PATIENCE_MIN: Duration = Duration::from_millis(100);
+
+/// See [`SLOW_PATIENCE_MAX`].
+pub(crate) const SLOW_WAITERS_PATIENTLY: u32 = 8;
+
+/// See [`SLOW_PATIENCE_MAX`].
+pub(crate) const SLOW_PROGRESS_BYTES: usize = 64 * 1024;
+
+/// How often slow readers are looked at while others wait.
+pub(crate) const SLOW_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a shard looks for idle connections at most.
 pub(crate) const IDLE_SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use tailwater_shards::{
 use crate::accept::accept;
 use crate::admission::{Admission, Place};
 use crate::boot::{self, Booted, Seed};
-use crate::config::ServerConfig;
+use crate::config::{ConnectionLimits, ServerConfig};
 use crate::error::StartError;
 use crate::gate::Gate;
 use crate::hand_out::HandOut;
@@ -86,6 +86,7 @@ impl Program {
                 config.listen
             )));
         }
+        config.check_request_bytes()?;
         let settings = BrokerSettings::from_pairs(&config.broker_pairs())
             .map_err(|error| StartError::Config(error.to_string()))?;
         let (sender, receiver) = sync_channel(1);
@@ -278,7 +279,12 @@ impl Node {
             let config = &self.program.config;
             let memory = config.memory_bytes / u64::from(self.program.shards);
             let broker = standing.booted.broker.clone();
-            let shard = Shard::new(broker, identity.clone(), config.limits.clone(), memory);
+            let limits = ConnectionLimits {
+                request_bytes_max: config.request_bytes_max(),
+                ..config.limits.clone()
+            };
+            let request_memory = config.request_memory_bytes();
+            let shard = Shard::new(broker, identity.clone(), limits, request_memory, memory);
             shard.start_sweeping();
             shard
         });

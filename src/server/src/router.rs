@@ -6,13 +6,16 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use tailwater_broker::fetch::HeldReply;
+use tailwater_shards::Stream;
 use tailwater_wire::{
     Encoded, Request, RequestFrame, RequestHeader, Response, StrBytes, WireError, encode_response,
 };
 
 use crate::connection::{Begun, Decoded, Frame, Reply, Service};
 use crate::handlers;
-use crate::shard::{HeldReply, Shard};
+use crate::limits::LAG_BYTES;
+use crate::shard::Shard;
 use crate::stages::Stages;
 
 /// On whose behalf a request is made.
@@ -45,11 +48,23 @@ pub(crate) struct Incoming {
 pub(crate) struct Router {
     shard: Rc<Shard>,
     peer: Option<SocketAddr>,
+    stream: Rc<Stream>,
 }
 
 impl Router {
-    pub(crate) fn new(shard: Rc<Shard>, peer: Option<SocketAddr>) -> Self {
-        Self { shard, peer }
+    pub(crate) fn new(shard: Rc<Shard>, peer: Option<SocketAddr>, stream: Rc<Stream>) -> Self {
+        Self {
+            shard,
+            peer,
+            stream,
+        }
+    }
+
+    /// Whether the peer has yet to take much of what was sent to it.
+    fn lags(&self) -> bool {
+        self.stream
+            .unsent_bytes()
+            .is_ok_and(|unsent| unsent > LAG_BYTES)
     }
 }
 
@@ -94,9 +109,10 @@ impl Router {
         let (encoded, held) = match body {
             Request::UnsupportedApiVersions => (handlers::api_versions::unsupported(&header), None),
             Request::Fetch(body) => {
-                let (response, held) = handlers::fetch::handle(&self.shard, &context, body).await;
+                let (response, held) =
+                    handlers::fetch::handle(&self.shard, &context, body, &|| self.lags()).await;
                 stages.stamp_done();
-                (encode(&header, response), Some(held))
+                (encode(&header, response), held)
             }
             body => {
                 let response = self.dispatch(&context, body).await;

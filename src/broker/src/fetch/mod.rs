@@ -1,6 +1,7 @@
 //! Fetch: sessions, reads over all owners, parking until there is enough.
 
 mod interest;
+mod memory;
 mod read;
 mod session;
 mod wait;
@@ -92,6 +93,7 @@ impl FetchedPartition {
     }
 }
 
+pub use memory::{HeldReply, ReplyMemory};
 pub(crate) use read::{ReadOutcome, ReadRequest, read, read_refusal, visible_end};
 pub(crate) use session::SessionCache;
-pub(crate) use wait::fetch;
+pub(crate) use wait::{fetch, fetch_within};

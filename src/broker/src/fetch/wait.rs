@@ -5,6 +5,7 @@
 //! deletion), when its wait is over, or when the broker stops.
 
 use super::interest::Interest;
+use super::memory::{HeldReply, ReplyMemory, SLACK_BYTES};
 use super::read::{ReadOutcome, ReadPart, ReadRequest, read};
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, InUse, SessionCache};
 use super::{FetchOutcome, FetchRequest, FetchedPartition};
@@ -13,6 +14,7 @@ use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{MetadataImage, TopicKey};
 use crate::offsets::Isolation;
+use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all, select};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,18 +32,69 @@ struct Terms {
     standing: bool,
 }
 
+/// What a fetch's records are charged to.
+struct Charged<'a> {
+    memory: &'a ReplyMemory,
+    /// Whether the reader has yet to take what was sent to it before.
+    lags: &'a dyn Fn() -> bool,
+    /// Held for what was found last.
+    held: Option<HeldReply>,
+}
+
 /// What was found, by place in the interest.
 type Looked = BTreeMap<usize, ReadOutcome>;
 
-/// Answers a fetch; one whose session lives on another shard is forwarded there.
+/// Answers a fetch whose reader keeps up, and holds no memory for its answer.
 pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+    let (outcome, _held) = fetch_within(broker, request, &|| false).await;
+    outcome
+}
+
+/// Answers a fetch, with the reply memory that its records hold; one whose session lives on
+/// another shard is forwarded there.
+pub(crate) async fn fetch_within(
+    broker: &Rc<Inner>,
+    request: FetchRequest,
+    lags: &dyn Fn() -> bool,
+) -> (FetchOutcome, Option<HeldReply>) {
+    let memory = broker.replies.borrow().clone();
+    let mut charged = Charged {
+        memory: &memory,
+        lags,
+        held: None,
+    };
     let home = SessionCache::home(request.session_id, broker.shards);
-    if request.session_id != 0 && home != broker.shard {
-        return forward(broker, home, request).await;
+    let outcome = if request.session_id != 0 && home != broker.shard {
+        let mut outcome = forward(broker, home, request).await;
+        // Few are forwarded at once. What they brought is memory of that shard: it is copied.
+        let bytes = copy_records(&mut outcome);
+        charged.held = Some(memory.reserve(bytes, lags()).await);
+        outcome
+    } else {
+        fetch_here(broker, request, &mut charged).await
+    };
+    (outcome, charged.held)
+}
+
+fn copy_records(outcome: &mut FetchOutcome) -> u64 {
+    let mut bytes = 0;
+    for fetched in &mut outcome.partitions {
+        for slice in &mut fetched.records {
+            bytes += slice.len() as u64;
+            *slice = Bytes::copy_from_slice(slice);
+        }
     }
+    bytes
+}
+
+async fn fetch_here(
+    broker: &Rc<Inner>,
+    request: FetchRequest,
+    charged: &mut Charged<'_>,
+) -> FetchOutcome {
     let is_full = request.session_epoch == INITIAL_EPOCH || request.session_epoch == FINAL_EPOCH;
     if !is_full {
-        return incremental(broker, request).await;
+        return incremental(broker, request, charged).await;
     }
     if request.session_id != 0 {
         let ended = broker.sessions.borrow_mut().remove(request.session_id);
@@ -55,7 +108,7 @@ pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOut
             unwatch(broker, session.interest.borrow().id, watched);
         }
     }
-    full(broker, request).await
+    full(broker, request, charged).await
 }
 
 async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> FetchOutcome {
@@ -78,12 +131,16 @@ async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> Fe
     }
 }
 
-async fn full(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+async fn full(
+    broker: &Rc<Inner>,
+    request: FetchRequest,
+    charged: &mut Charged<'_>,
+) -> FetchOutcome {
     let wants_session = request.session_epoch == INITIAL_EPOCH && !request.partitions.is_empty();
     let terms = Terms::of(broker, &request, wants_session);
     let uses_topic_ids = request.uses_topic_ids;
     let interest = RefCell::new(Interest::new(broker.next_watch_set(), request.partitions));
-    let looked = look_until_enough(broker, &interest, &terms).await;
+    let looked = look_until_enough(broker, &interest, &terms, charged).await;
     let partitions = answer(&interest, looked, false);
     let mut interest = interest.into_inner();
     let mut session_id = 0;
@@ -119,7 +176,11 @@ async fn full(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
     }
 }
 
-async fn incremental(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
+async fn incremental(
+    broker: &Rc<Inner>,
+    request: FetchRequest,
+    charged: &mut Charged<'_>,
+) -> FetchOutcome {
     let failed = |error| FetchOutcome {
         error: Some(error),
         ..FetchOutcome::default()
@@ -141,14 +202,14 @@ async fn incremental(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome 
         // Nothing is left of it: it ends, and what is asked for is answered without one.
         broker.sessions.borrow_mut().remove(session.id);
         let interest = RefCell::new(Interest::new(broker.next_watch_set(), request.partitions));
-        let looked = look_until_enough(broker, &interest, &terms).await;
+        let looked = look_until_enough(broker, &interest, &terms, charged).await;
         return FetchOutcome {
             error: None,
             session_id: 0,
             partitions: answer(&interest, looked, false),
         };
     }
-    let looked = look_until_enough(broker, &session.interest, &terms).await;
+    let looked = look_until_enough(broker, &session.interest, &terms, charged).await;
     let partitions = answer(&session.interest, looked, true);
     session.finish();
     FetchOutcome {
@@ -177,12 +238,16 @@ async fn look_until_enough(
     broker: &Rc<Inner>,
     interest: &RefCell<Interest>,
     terms: &Terms,
+    charged: &mut Charged<'_>,
 ) -> Looked {
     // Without a session nobody is watched in the first look: most fetches find enough at once.
     let mut watch = terms.standing;
     let mut looked = Looked::new();
     loop {
-        looked.append(&mut look(broker, interest, terms, watch).await);
+        // What was found before is found again: nothing is held meanwhile.
+        charged.held = None;
+        looked.values_mut().for_each(ReadOutcome::forget_records);
+        looked.append(&mut look_charged(broker, interest, terms, watch, charged).await);
         let bytes: u64 = looked.values().map(|outcome| outcome.bytes as u64).sum();
         let cannot_wait = looked
             .values()
@@ -197,6 +262,8 @@ async fn look_until_enough(
             continue;
         }
         settle(interest, &looked);
+        charged.held = None;
+        looked.values_mut().for_each(ReadOutcome::forget_records);
         park(broker, interest, terms, terms.bytes_min - bytes).await;
     }
 }
@@ -230,11 +297,40 @@ async fn park(broker: &Rc<Inner>, interest: &RefCell<Interest>, terms: &Terms, n
     let _ = timeout(left, select(marked, stopped)).await;
 }
 
+/// Looks with memory reserved for what is found. A first batch that is larger than what a fetch
+/// reserves is given up and found again with enough reserved.
+async fn look_charged(
+    broker: &Rc<Inner>,
+    interest: &RefCell<Interest>,
+    terms: &Terms,
+    watch: bool,
+    charged: &mut Charged<'_>,
+) -> Looked {
+    let mut wanted = charged.memory.reservation(terms.bytes_max);
+    loop {
+        let mut held = charged.memory.reserve(wanted, (charged.lags)()).await;
+        let reserved = usize::try_from(held.bytes()).unwrap_or(usize::MAX);
+        let bytes_max = terms.bytes_max.min(reserved.saturating_sub(SLACK_BYTES));
+        let looked = look(broker, interest, terms, bytes_max, watch).await;
+        let bytes: usize = looked.values().map(|outcome| outcome.bytes).sum();
+        if bytes > bytes_max.max(reserved - SLACK_BYTES) && !charged.memory.is_all(&held) {
+            wanted = (bytes + SLACK_BYTES) as u64;
+            continue;
+        }
+        if bytes > 0 {
+            held.shrink_to((bytes + SLACK_BYTES) as u64);
+            charged.held = Some(held);
+        }
+        return looked;
+    }
+}
+
 /// Looks at the ready partitions: own ones directly, each other owner with one message.
 async fn look(
     broker: &Rc<Inner>,
     interest: &RefCell<Interest>,
     terms: &Terms,
+    bytes_max: usize,
     watch: bool,
 ) -> Looked {
     let image = broker.image();
@@ -254,12 +350,14 @@ async fn look(
         }
     }
     let set = interest.borrow().id;
+    let slack_max = SLACK_BYTES / shares.len().max(1);
     let mut asked = Vec::with_capacity(shares.len());
     for (owner, (places, parts)) in shares {
-        let (isolation, bytes_max, standing) = (terms.isolation, terms.bytes_max, terms.standing);
+        let (isolation, standing) = (terms.isolation, terms.standing);
         let request = ReadRequest {
             isolation,
             bytes_max,
+            slack_max,
             set,
             standing,
             parts,
@@ -270,7 +368,7 @@ async fn look(
     for (places, outcomes) in places.into_iter().zip(join_all(futures).await) {
         looked.extend(places.into_iter().zip(outcomes));
     }
-    keep_within(&ready, &mut looked, terms.bytes_max);
+    keep_within(&ready, &mut looked, bytes_max);
     looked
 }
 

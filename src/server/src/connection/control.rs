@@ -47,7 +47,13 @@ impl Control {
             return;
         }
         self.order.set(order);
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        self.wake();
+    }
+
+    /// Has the connection look at all it waits for.
+    pub(crate) fn wake(&self) {
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }

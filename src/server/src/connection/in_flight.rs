@@ -14,11 +14,11 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use futures_util::future::LocalBoxFuture;
+use tailwater_broker::fetch::HeldReply;
 use tailwater_wire::Encoded;
 
 use super::frame_reader::Charge;
 use crate::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_COUNT_MAX, REPLIES_PER_WRITE_MAX};
-use crate::shard::HeldReply;
 use crate::stages::Stages;
 
 /// What leaves the connection for one request.
@@ -27,7 +27,6 @@ pub(crate) struct Reply {
     /// The answer as it goes to the socket; `None` for a request that has none.
     pub(crate) answer: Option<Encoded>,
     /// The memory that the answer holds until it has left.
-    #[allow(dead_code, reason = "it counts by living until the reply has left")]
     pub(crate) held: Option<HeldReply>,
     /// Whether the connection ends once this has left: the only way to tell an `acks=0`
     /// producer of an error.

@@ -23,7 +23,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tailwater_shards::Stream;
+use tailwater_shards::{Counter, Stream};
 use tailwater_shards::sync::Semaphore;
 use tailwater_wire::WireError;
 
@@ -32,9 +32,11 @@ pub(crate) use control::{Control, Order};
 pub(crate) use frame_reader::ByteSource;
 pub(crate) use frame_reader::{Frame, FrameError, FrameReader, Scratch, scratch};
 pub(crate) use in_flight::{Begun, InFlight, Reply};
+use send::Outlet;
 pub(crate) use send::SendError;
 
 use crate::limits::ROUNDS_PER_POLL_MAX;
+use crate::slow_readers::SlowReaders;
 use crate::stages::Stages;
 
 /// A request that a [`Service`] has decoded.
@@ -90,19 +92,22 @@ pub(crate) struct Resources {
     pub(crate) scratch: Scratch,
     /// `socket.request.max.bytes`.
     pub(crate) request_bytes_max: usize,
+    /// The shard's connections that do not take their replies.
+    pub(crate) slow: Rc<SlowReaders>,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve<S: Service>(
-    stream: Stream,
+    stream: Rc<Stream>,
     control: Rc<Control>,
     resources: Resources,
     service: &S,
 ) -> Ending {
-    let link = Rc::new(Link::new(Rc::new(stream), control));
+    let link = Rc::new(Link::new(stream, control));
+    let slow = Rc::clone(&resources.slow);
     let mut reading = pin!(read(&link, resources));
     let mut beginning = pin!(begin(&link, service));
-    let mut writing = pin!(write(&link));
+    let mut writing = pin!(write(&link, slow));
     let mut reads = true;
     let mut begins = true;
     poll_fn(|cx| {
@@ -266,6 +271,7 @@ async fn begin<S: Service>(link: &Rc<Link>, service: &S) {
 
 impl Link {
     fn end_input_malformed(&self, error: WireError) {
+        tailwater_shards::count(Counter::ClosedBadRequest);
         self.input_ended.set(true);
         *self.ending.borrow_mut() = Some(error.into());
         self.moved.set(true);
@@ -295,14 +301,19 @@ impl Link {
 }
 
 /// Sends replies in order, all that are ready in one go.
-async fn write(link: &Rc<Link>) -> Ending {
+async fn write(link: &Rc<Link>, slow: Rc<SlowReaders>) -> Ending {
     let mut replies = Vec::new();
     loop {
         let some = poll_fn(|cx| link.poll_replies(cx, &mut replies)).await;
         if !some {
             return link.ending.borrow_mut().take().unwrap_or(Ending::ByPeer);
         }
-        if let Err(error) = send::send(&link.stream, &replies).await {
+        let outlet = Outlet {
+            stream: &link.stream,
+            control: &link.control,
+            slow: &slow,
+        };
+        if let Err(error) = send::send(outlet, &mut replies).await {
             return error.into();
         }
         link.control.touch();

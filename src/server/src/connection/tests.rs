@@ -128,9 +128,10 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(
                     request_memory: memory,
                     scratch: scratch(),
                     request_bytes_max: 1 << 20,
+                    slow: Rc::default(),
                 };
                 let service = Scripted(Rc::clone(&script));
-                let ending = serve(stream, held, resources, &service).await;
+                let ending = serve(Rc::new(stream), held, resources, &service).await;
                 *script.ended.borrow_mut() = Some(ending.to_string());
             }
         }
@@ -457,10 +458,11 @@ fn a_client_that_sends_without_end_leaves_the_shard_its_turns() {
                 request_memory: Semaphore::new(MEMORY),
                 scratch: scratch(),
                 request_bytes_max: 1 << 20,
+                slow: Rc::default(),
             };
             let service = Scripted(Rc::clone(&script));
             let control = Rc::new(Control::new());
-            let mut serving = std::pin::pin!(serve(stream, control, resources, &service));
+            let mut serving = std::pin::pin!(serve(Rc::new(stream), control, resources, &service));
             let mut turns = Vec::new();
             while script.log().len() < 100 {
                 let before = script.log().len();

@@ -5,7 +5,9 @@ use tailwater_broker::error_code::{
     FENCED_LEADER_EPOCH, NONE, NOT_LEADER_OR_FOLLOWER, UNKNOWN_SERVER_ERROR, UNKNOWN_TOPIC_ID,
     UNKNOWN_TOPIC_OR_PARTITION,
 };
-use tailwater_broker::fetch::{FetchOutcome, FetchPartition, FetchRequest, FetchedPartition};
+use tailwater_broker::fetch::{
+    FetchOutcome, FetchPartition, FetchRequest, FetchedPartition, HeldReply,
+};
 use tailwater_broker::offsets::Isolation;
 use tailwater_wire::Response;
 use tailwater_wire::fetch::{
@@ -15,28 +17,25 @@ use tailwater_wire::fetch::{
 
 use super::common::{current_leader, endpoint, isolation, milliseconds, topic_key, topic_ref};
 use crate::router::RequestContext;
-use crate::shard::{HeldReply, Shard};
+use crate::shard::Shard;
 
 /// From this version on topics are named by their ids.
 const TOPIC_IDS_FROM: i16 = 13;
 
-/// Fetches. The second value counts the records' bytes until they have been sent.
+/// Fetches. The second value is the memory that the records hold until they have been sent;
+/// `lags` says whether the reader has yet to take what was sent before.
 pub(crate) async fn handle(
     shard: &Shard,
     context: &RequestContext,
     request: WireRequest,
-) -> (Response, HeldReply) {
+    lags: &dyn Fn() -> bool,
+) -> (Response, Option<HeldReply>) {
     if let Some(error_code) = refusal(&request) {
-        return (
-            Response::Fetch(refused(request, error_code)),
-            shard.replies.hold(0),
-        );
+        return (Response::Fetch(refused(request, error_code)), None);
     }
-    let request = translate(shard, context.header.version, request);
+    let request = translate(context.header.version, request);
     let isolation = request.isolation;
-    let outcome = shard.broker.fetch(request).await;
-    let bytes: usize = outcome.partitions.iter().map(FetchedPartition::bytes).sum();
-    let held = shard.replies.hold(bytes as u64);
+    let (outcome, held) = shard.broker.fetch_within(request, lags).await;
     (Response::Fetch(answer(shard, isolation, outcome)), held)
 }
 
@@ -70,7 +69,7 @@ fn refused(request: WireRequest, error_code: i16) -> FetchResponse {
     }
 }
 
-fn translate(shard: &Shard, version: i16, request: WireRequest) -> FetchRequest {
+fn translate(version: i16, request: WireRequest) -> FetchRequest {
     let count = request
         .topics
         .iter()
@@ -96,7 +95,7 @@ fn translate(shard: &Shard, version: i16, request: WireRequest) -> FetchRequest 
     FetchRequest {
         max_wait: milliseconds(request.max_wait_ms),
         min_bytes: request.min_bytes,
-        max_bytes: shard.replies.allow(request.max_bytes),
+        max_bytes: request.max_bytes,
         isolation: isolation(request.isolation_level),
         session_id: request.session_id,
         session_epoch: request.session_epoch,
