@@ -8,7 +8,8 @@
 //!
 //! Model of a cut, for each unsynced change on its own: lost, kept, or torn, whole blocks or
 //! single sectors at a time. Overlapping changes land in the order in which they completed: the
-//! device's cache is coherent. A sector-torn block may become unreadable until it is written again.
+//! device's cache is coherent. A sector-torn block may become unreadable until it is written again,
+//! or until the machine has been off once more: weak sectors come back, with what was written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,6 +88,8 @@ pub(crate) struct FileImage {
     durable_bytes: u64,
     durable_bytes_seq: u64,
     unsynced: Vec<Unsynced>,
+    /// Torn blocks that cannot be read, and what they may hold when they can be again.
+    weak: BTreeMap<u64, Block>,
     /// Space taken by `preallocate`, from the file's start.
     reserved_blocks: u64,
     allocated_blocks: u64,
@@ -328,6 +331,7 @@ impl FileImage {
     /// The power fails: every unsynced change meets its own fate, and what is then durable is
     /// what the next start sees.
     pub(crate) fn cut(&mut self, rng: &mut Rng) {
+        self.weak_come_back(rng);
         for unsynced in std::mem::take(&mut self.unsynced) {
             let fate = Fate::draw(rng);
             match unsynced.change {
@@ -378,7 +382,27 @@ impl FileImage {
                     return;
                 }
                 let torn = tear(old.map(|durable| &durable.block), &block, rng);
+                if matches!(torn, Block::Unreadable) {
+                    self.weak.insert(index, block);
+                }
                 self.persist_block(index, torn, seq);
+            }
+        }
+    }
+
+    /// Some blocks that could not be read can be now.
+    fn weak_come_back(&mut self, rng: &mut Rng) {
+        for (index, block) in std::mem::take(&mut self.weak) {
+            let Some(durable) = self.durable.get_mut(&index) else {
+                continue;
+            };
+            if !matches!(durable.block, Block::Unreadable) {
+                continue;
+            }
+            if rng.coin() {
+                durable.block = block;
+            } else {
+                self.weak.insert(index, block);
             }
         }
     }

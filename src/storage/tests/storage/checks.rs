@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use tailwater_record::batches;
-use tailwater_storage::{Log, MetadataReplay};
+use tailwater_storage::{Log, MetadataReplay, ReadError};
 
-use crate::harness::{Model, Partition};
+use crate::harness::{Known, Model, Partition};
 
 pub fn check_metadata(found: &MetadataReplay, model: &mut Model) {
     let mut all: Vec<Bytes> = Vec::new();
@@ -26,6 +26,36 @@ pub fn check_metadata(found: &MetadataReplay, model: &mut Model) {
     );
     model.metadata.truncate(all.len());
     model.metadata_durable = all.len();
+}
+
+/// After damage a log is whole, or it is out of service and says so: nothing is missing in silence
+/// and nothing wrong is served.
+pub async fn check_damaged(log: &Log, model: &Rc<RefCell<Model>>) {
+    let tp = log.topic_partition();
+    // In small pieces, so that each begins where an index says.
+    let read = try_read_all(log, 5_000).await;
+    let mut model = model.borrow_mut();
+    // Later starts do not tell it again.
+    let told = model.reports.iter().any(|report| report.unknown_losses);
+    let partition = model.partitions.entry(tp).or_default();
+    let known = |batch: &Known| (batch.base, batch.last, batch.crc, batch.epoch);
+    let kept = partition
+        .batches
+        .iter()
+        .filter(|batch| batch.last >= log.log_start());
+    let expected: Vec<_> = kept.map(known).collect();
+    match read {
+        Err(error) => {
+            assert!(log.health().is_err(), "{tp} is in service after {error}");
+        }
+        Ok(read) => {
+            assert!(expected.starts_with(&read), "{tp}: nothing wrong is served");
+            assert!(
+                told || read.len() == expected.len(),
+                "{tp}: records are missing in silence"
+            );
+        }
+    }
 }
 
 /// Reads a whole log back and compares it with the model, which then forgets what is gone.
@@ -110,11 +140,16 @@ pub fn set_producers(model: &Rc<RefCell<Model>>, log: &Log) {
 }
 
 pub async fn read_all(log: &Log) -> Vec<(i64, i64, u32, i32)> {
+    try_read_all(log, 50_000).await.unwrap()
+}
+
+/// Base and last offset, checksum and leader epoch of every batch.
+async fn try_read_all(log: &Log, bytes_max: usize) -> Result<Vec<(i64, i64, u32, i32)>, ReadError> {
     let mut at = log.log_start();
     let end = log.appended_end().0;
     let mut found = Vec::new();
     while at < end {
-        let read = log.read(at, end, 50_000, true).await.unwrap();
+        let read = log.read(at, end, bytes_max, true).await?;
         assert!(
             read.bytes > 0,
             "{}: nothing at {at} below {end}",
@@ -135,5 +170,5 @@ pub async fn read_all(log: &Log) -> Vec<(i64, i64, u32, i32)> {
             at = header.next_offset();
         }
     }
-    found
+    Ok(found)
 }

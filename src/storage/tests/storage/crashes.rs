@@ -6,9 +6,30 @@ use tailwater_shards::sim::{CutKind, CutMoment, Ending};
 
 use crate::harness::World;
 
+const HOUR_MS: u64 = 3_600_000;
+
+/// Gives a history one of three loads: the usual one, one that moves log starts all the time over
+/// small segments, and one that rests at times and keeps records for an hour by a clock that is
+/// set back: `true`.
+fn vary(world: &mut World, seed: u64) -> bool {
+    match seed / 4 % 3 {
+        0 => {}
+        1 => {
+            world.load.log_starts = 100;
+            world.load.log.segment_bytes = 24 << 10;
+        }
+        _ => {
+            world.load.log.retention_ms = HOUR_MS as i64;
+            world.load.rests = 10;
+        }
+    }
+    seed / 4 % 3 == 2
+}
+
 /// Starts again and again, each time cut at another operation, with other shard counts.
 fn crash_again_and_again(seed: u64, kinds: &[CutKind], starts: u32) {
     let mut world = World::new(seed);
+    let jumps = vary(&mut world, seed);
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = |n: u64| {
         random ^= random << 13;
@@ -30,6 +51,10 @@ fn crash_again_and_again(seed: u64, kinds: &[CutKind], starts: u32) {
             _ => next(3000) + 1,
         };
         world.sim.cut_at_io(nth, moment, kind);
+        if jumps {
+            // Back only: what is younger than the clock says is not old.
+            world.sim.jump_wall_clock(-(next(3 * HOUR_MS) as i64));
+        }
         let shards = u16::try_from(next(3) + 1).unwrap();
         let process = world.boot(shards);
         let ending = world.ended(process);
@@ -90,11 +115,16 @@ fn more_seeds_when_asked() {
     };
     let (from, to) = range.split_once("..").unwrap();
     for seed in from.parse::<u64>().unwrap()..to.parse::<u64>().unwrap() {
-        let kinds: &[CutKind] = match seed % 4 {
-            0 => &[CutKind::Kill],
-            1 => &[CutKind::PowerCut],
-            _ => &[CutKind::Kill, CutKind::PowerCut],
-        };
-        crash_again_and_again(seed, kinds, 10);
+        history(seed);
     }
+}
+
+/// One history of a seed, of any kind.
+pub fn history(seed: u64) {
+    let kinds: &[CutKind] = match seed % 4 {
+        0 => &[CutKind::Kill],
+        1 => &[CutKind::PowerCut],
+        _ => &[CutKind::Kill, CutKind::PowerCut],
+    };
+    crash_again_and_again(seed, kinds, 10);
 }

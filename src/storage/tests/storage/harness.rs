@@ -8,16 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::sim::{Ending, Process, Simulation};
-use tailwater_shards::{ShardId, random_u64, sleep, spawn};
+use tailwater_shards::{ShardId, now, random_u64, sleep, spawn};
 use tailwater_storage::{
     Log, LogConfig, RecoveryReport, ShardSeed, Storage, StorageConfig, StorageError, Sync,
     TopicEra, TopicPartition, owner, recover,
 };
 use uuid::Uuid;
 
-use crate::checks::{check_log, check_metadata, set_producers};
+use crate::checks::{check_damaged, check_log, check_metadata, set_producers};
 
 pub const DATA: &str = "/data";
+
+/// By then write-cached bytes have been synced: `flush.ms` and what the slowest disk takes.
+const CACHED_MAX: Duration = Duration::from_millis(250);
 
 /// A small configuration: files are recycled, carried and rolled all the time.
 pub fn small() -> StorageConfig {
@@ -86,6 +89,10 @@ pub struct Load {
     pub pause_us_max: u64,
     /// Stop after so many steps a shard; the process then shuts down.
     pub steps: Option<u64>,
+    /// In a thousand steps, how many are followed by a rest in which nothing is appended.
+    pub rests: u64,
+    /// Before it shuts down, the process idles so long.
+    pub stays: Duration,
 }
 
 impl Default for Load {
@@ -103,6 +110,8 @@ impl Default for Load {
             metadata: 10,
             pause_us_max: 300,
             steps: None,
+            rests: 0,
+            stays: Duration::ZERO,
         }
     }
 }
@@ -187,7 +196,11 @@ impl World {
         let report = self.sim.run(async move {
             tailwater_storage::verify(std::path::Path::new(DATA), wal_dir.as_deref()).await
         });
-        assert!(report.problems.is_empty(), "{report:?}");
+        let problems = &report.problems;
+        assert!(
+            problems.is_empty(),
+            "verification finds fault: {problems:?}"
+        );
     }
 
     /// The same, unless the crash came before there was a root file.
@@ -245,7 +258,11 @@ impl Boot {
         }
         let logs = self.open(&storage, shard);
         for log in &logs {
-            check_log(log, &self.model).await;
+            if self.model.borrow().damage_expected {
+                check_damaged(log, &self.model).await;
+            } else {
+                check_log(log, &self.model).await;
+            }
             set_producers(&self.model, log);
         }
         self.ready.set(self.ready.get() + 1);
@@ -287,7 +304,8 @@ impl Boot {
         );
         model.generation = recovered.generation.0;
         if !model.damage_expected {
-            assert!(recovered.report.damage.is_empty(), "{:?}", recovered.report);
+            let report = &recovered.report;
+            assert!(report.damage.is_empty(), "a start finds damage: {report:?}");
         }
         model.reports.push(recovered.report);
         let seeds = recovered.seeds.into_iter().enumerate();
@@ -336,10 +354,14 @@ impl Boot {
             if below(3) > 0 {
                 sleep(Duration::from_micros(below(self.load.pause_us_max) + 1)).await;
             }
+            if below(1000) < self.load.rests {
+                sleep(2 * CACHED_MAX).await;
+            }
             if step % 64 == 0 {
                 storage.check_invariants();
             }
         }
+        sleep(self.load.stays).await;
     }
 }
 
@@ -417,7 +439,9 @@ pub fn append(model: &Rc<RefCell<Model>>, storage: &Storage, log: &Log, value_by
         });
         // A write-cached batch is acknowledged as durable only if its sync came by itself.
         if sync == Sync::Cached && below(4) > 0 {
+            let due = now() + CACHED_MAX;
             while log.durable_end().0 <= appended.last_offset {
+                assert!(now() < due, "flush.ms came due and nothing was synced");
                 sleep(Duration::from_millis(1)).await;
             }
         } else if storage.durable(appended.ticket).await.is_err() {
