@@ -13,13 +13,21 @@ mod verify;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tailwater_server::{Server, Shutdown};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use tailwater_server::{Counters, Server, Shutdown};
 
 use cli::Action;
 use settings::{CommandLine, Settings};
 
 /// Exit status of a configuration, data directory or machine that was refused.
 const REFUSED: u8 = 1;
+
+/// What the counters are logged by.
+const COUNTERS_TARGET: &str = "tailwater::counters";
+
+/// What is logged when `TAILWATER_LOG` does not say.
+const LOG_DEFAULT: &str = "warn,tailwater::counters=info";
 
 fn main() -> ExitCode {
     let action = match cli::parse(std::env::args_os()) {
@@ -48,12 +56,16 @@ fn serve(line: &CommandLine) -> Result<(), String> {
     let settings = Settings::load(line, std::env::vars(), &boot::KafkaKeys).map_err(sentence)?;
     let config = boot::server_config(&settings).map_err(sentence)?;
     start_logging()?;
+    let signals = signals().map_err(sentence)?;
     let running = Server::start(config).map_err(sentence)?;
-    let signals = stop_on_signals(running.shutdown_handle()).map_err(sentence)?;
+    let counters = running.counters();
+    let listening = listen(signals, running.shutdown_handle(), counters.clone());
+    let listening = listening.map_err(sentence)?;
     // Whoever reads the block may stop the broker at once.
     print!("{}", start_block::start_block(running.info()));
     let ended = running.join().map_err(sentence);
-    signals.close();
+    listening.close();
+    tell_counters(&counters);
     ended
 }
 
@@ -62,9 +74,9 @@ fn sentence(error: impl std::fmt::Display) -> String {
 }
 
 /// Logs go to standard error, in colour on a terminal only; `TAILWATER_LOG` filters them as
-/// `tracing` does (default: warn).
+/// `tracing` does.
 fn start_logging() -> Result<(), String> {
-    let text = std::env::var("TAILWATER_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let text = std::env::var("TAILWATER_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&text)
         .map_err(|error| format!("`TAILWATER_LOG` is `{text}`, which is no filter: {error}"))?;
     tracing_subscriber::fmt()
@@ -75,20 +87,40 @@ fn start_logging() -> Result<(), String> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT drain the server; a second one ends the process at once.
-fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<signal_hook::iterator::Handle> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+/// From here on SIGUSR1 ends nobody. One that comes before the server runs is answered then.
+fn signals() -> std::io::Result<Signals> {
+    Signals::new([SIGUSR1])
+}
+
+/// SIGTERM and SIGINT drain the server; a second one ends the process at once. SIGUSR1 tells the
+/// counters.
+fn listen(
+    mut signals: Signals,
+    shutdown: Shutdown,
+    counters: Counters,
+) -> std::io::Result<signal_hook::iterator::Handle> {
     let handle = signals.handle();
+    handle.add_signal(SIGTERM)?;
+    handle.add_signal(SIGINT)?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for (count, _) in signals.forever().enumerate() {
-                if count > 0 {
+            let mut stops = false;
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    tell_counters(&counters);
+                } else if stops {
                     std::process::exit(128 + SIGINT);
+                } else {
+                    stops = true;
+                    shutdown.trigger();
                 }
-                shutdown.trigger();
             }
         })?;
     Ok(handle)
+}
+
+/// Logs what has been counted since the start, as one block.
+fn tell_counters(counters: &Counters) {
+    tracing::info!(target: COUNTERS_TARGET, "counted since the start:\n{counters}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tailwater_shards::{Accepted, Listener, Mesh, ShardId, sleep};
+use tailwater_shards::{Accepted, Listener, Mesh, ShardId, count, sleep};
 
 use crate::admission::{Admission, Place};
 use crate::limits::{ACCEPT_BACKOFF_MAX, ACCEPT_BACKOFF_MIN};
@@ -48,7 +48,10 @@ async fn hand_over(
         }
     };
     match admission.admit(peer.ip()) {
-        Err(turned) => tracing::debug!(%peer, "connection closed at once: {turned}"),
+        Err(turned) => {
+            count(turned.counter());
+            tracing::debug!(%peer, "connection closed at once: {turned}");
+        }
         Ok((ShardId(0), place)) => serve_here(accepted, place),
         // The order of connections means nothing: nobody waits for the answer. A full mesh makes
         // the next connection wait in the listener's backlog.

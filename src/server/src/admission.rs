@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tailwater_shards::ShardId;
+use tailwater_shards::{Counter, ShardId};
 
 use crate::config::ConnectionLimits;
 
@@ -22,6 +22,16 @@ pub(crate) enum Turned {
     Full(usize),
     #[error("its address has max.connections.per.ip = {0} connections")]
     AddressFull(usize),
+}
+
+impl Turned {
+    /// What it is counted as.
+    pub(crate) fn counter(self) -> Counter {
+        match self {
+            Self::Full(_) => Counter::RefusedConnections,
+            Self::AddressFull(_) => Counter::RefusedConnectionsOfAddress,
+        }
+    }
 }
 
 /// One connection's place in the counts.

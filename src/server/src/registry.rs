@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tailwater_shards::sync::Notify;
-use tailwater_shards::{now, sleep, timeout};
+use tailwater_shards::{Counter, count, now, sleep, timeout};
 
 use crate::connection::{Control, Order};
 use crate::limits::{IDLE_SWEEP_INTERVAL_MAX, IDLE_SWEEP_INTERVAL_MIN};
@@ -73,6 +73,7 @@ impl Registry {
             let at = now();
             for control in self.open.borrow().values() {
                 if control.idle_for(at).is_some_and(|idle| idle >= idle_max) {
+                    count(Counter::ClosedIdle);
                     control.tell(Order::Close);
                 }
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tailwater_shards::{RunConfig, Running};
+use tailwater_shards::{Counters, RunConfig, Running};
 
 use crate::config::{Engine, Poll, ServerConfig};
 use crate::error::{ServeError, StartError};
@@ -191,6 +191,11 @@ impl RunningServer {
     /// A handle that stops it, from any thread.
     pub fn shutdown_handle(&self) -> Shutdown {
         self.shutdown.clone()
+    }
+
+    /// What its shards count by name; readable while they run and after.
+    pub fn counters(&self) -> Counters {
+        self.running.counters()
     }
 
     /// Waits until it has stopped.

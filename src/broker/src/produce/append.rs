@@ -10,7 +10,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use std::rc::Rc;
 use std::time::Duration;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{timeout, wall_clock_ms};
+use tailwater_shards::{Counter, count, timeout, wall_clock_ms};
 use tailwater_storage::{Sync, Ticket, TopicPartition};
 
 /// What a produce request has for the partitions of one owner.
@@ -71,6 +71,7 @@ pub(crate) fn append(
         return acknowledge(broker, appended, wait_max);
     }
     drop(free);
+    count(Counter::WaitsForWalRoom);
     async move {
         let tps: Vec<TopicPartition> = request.parts.iter().map(|part| part.tp).collect();
         let queued = timeout(wait_max, async {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tailwater_shards::sync::{Permit, Semaphore};
-use tailwater_shards::{Stream, timeout};
+use tailwater_shards::{Counter, Stream, count, timeout};
 use tailwater_wire::WireError;
 use tailwater_wire::frame::{LENGTH_BYTES, parse_length};
 
@@ -129,7 +129,8 @@ impl<R: ByteSource> FrameReader<R> {
         }
         let mut length = [0; LENGTH_BYTES];
         self.take_ahead(&mut length);
-        let length = parse_length(length, self.frame_bytes_max)?;
+        let length = parse_length(length, self.frame_bytes_max)
+            .inspect_err(|_| count(Counter::ClosedBadRequest))?;
         let (body, charge) = self.body(length).await?;
         Ok(Some(Frame {
             bytes: Bytes::from(body),
@@ -178,12 +179,19 @@ impl<R: ByteSource> FrameReader<R> {
         announced: usize,
         arrived: usize,
     ) -> Result<Permit, FrameError> {
-        if arrived == 0 {
-            return Ok(self.memory.acquire(bytes as u64).await);
+        let bytes = bytes as u64;
+        if let Some(permit) = self.memory.try_acquire(bytes) {
+            return Ok(permit);
         }
-        timeout(FRAME_MEMORY_WAIT_MAX, self.memory.acquire(bytes as u64))
-            .await
-            .map_err(|_| FrameError::OutOfMemory { announced, arrived })
+        count(Counter::WaitsForRequestMemory);
+        if arrived == 0 {
+            return Ok(self.memory.acquire(bytes).await);
+        }
+        let waits = timeout(FRAME_MEMORY_WAIT_MAX, self.memory.acquire(bytes));
+        waits.await.map_err(|_| {
+            count(Counter::ClosedNoRequestMemory);
+            FrameError::OutOfMemory { announced, arrived }
+        })
     }
 
     fn ahead_len(&self) -> usize {
