@@ -117,7 +117,7 @@ impl PartitionRecord {
                 what: String::from_utf8_lossy(r.bytes()?).into_owned(),
             }),
         };
-        Some(Self {
+        let record = Self {
             tp,
             dropped,
             log_start,
@@ -127,7 +127,22 @@ impl PartitionRecord {
             epochs,
             producers,
             damage,
-        })
+        };
+        record.is_of_a_log().then_some(record)
+    }
+
+    /// Whether a log can have been like this: under a right checksum other bytes were never ours.
+    fn is_of_a_log(&self) -> bool {
+        let offsets = [0, self.log_start, self.end];
+        let bases = self.segments.iter().map(|segment| segment.base);
+        let before_last = self.segments.iter().rev().skip(1);
+        offsets.is_sorted()
+            && (0..=self.end).contains(&self.tail_offset)
+            && bases.is_sorted()
+            && self.segments.iter().all(|segment| {
+                (0..=self.end).contains(&segment.base) && segment.durable_len <= segment.len
+            })
+            && before_last.into_iter().all(|segment| segment.closed)
     }
 }
 
@@ -276,6 +291,45 @@ mod tests {
                 None,
                 "{len} bytes"
             );
+        }
+    }
+
+    #[test]
+    fn what_no_log_can_have_been_like_is_no_record() {
+        let segment = |base| SegmentRecord {
+            base,
+            durable_len: 10,
+            len: 10,
+            max_timestamp: -1,
+            created_ms: 0,
+            closed: true,
+        };
+        let sound = PartitionRecord {
+            dropped: false,
+            log_start: 2,
+            tail_offset: 11,
+            end: 12,
+            segments: vec![segment(0), segment(7)],
+            ..PartitionRecord::dropped(TopicPartition::new(Uuid::from_u128(1), 3))
+        };
+        type Change = fn(&mut PartitionRecord);
+        let changes: [Change; 8] = [
+            |_| {},
+            |record| record.log_start = -1,
+            |record| record.log_start = 13,
+            |record| record.tail_offset = 13,
+            |record| record.segments.reverse(),
+            |record| record.segments[1].base = i64::MAX,
+            |record| record.segments[0].durable_len = 11,
+            |record| record.segments[0].closed = false,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut record = sound.clone();
+            change(&mut record);
+            let mut w = Writer::default();
+            record.encode(&mut w);
+            let read = PartitionRecord::decode(&mut Reader(&w.0));
+            assert_eq!(read.is_some(), number == 0, "change {number}");
         }
     }
 }
