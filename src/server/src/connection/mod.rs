@@ -23,8 +23,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tailwater_shards::{Counter, Stream};
 use tailwater_shards::sync::Semaphore;
+use tailwater_shards::{Counter, Stream};
 use tailwater_wire::WireError;
 
 pub(crate) use control::{Control, Order};
