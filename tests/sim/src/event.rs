@@ -28,6 +28,7 @@ pub(crate) struct Found {
 /// One partition's part of a fetch's answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetched {
+    #[allow(dead_code, reason = "a printed history shows it")]
     pub(crate) fetch: u64,
     pub(crate) client: u8,
     pub(crate) tp: Tp,
@@ -66,6 +67,7 @@ pub(crate) struct Started {
     pub(crate) topics: Vec<Arc<Topic>>,
     pub(crate) damage: Vec<String>,
     pub(crate) out_of_service: Vec<Tp>,
+    #[allow(dead_code, reason = "a printed history shows it")]
     pub(crate) unknown_losses: bool,
 }
 
@@ -103,10 +105,6 @@ pub(crate) enum Event {
     },
     Deleted {
         id: Uuid,
-    },
-    GrowBegan {
-        id: Uuid,
-        partitions: i32,
     },
     Grown {
         id: Uuid,
@@ -153,8 +151,6 @@ pub(crate) enum Event {
         wall_ms: i64,
     },
     Disturbed(Disturbance),
-    /// A start is being made, the clients are told to finish, and so on: what the history shows.
-    Note(String),
 }
 
 /// What was done to the machine.
@@ -163,8 +159,6 @@ pub(crate) enum Disturbance {
     Slow { until_ns: u64 },
     Failing,
     Full(bool),
-    Rot,
-    Calm,
 }
 
 /// How a process ended.

@@ -23,7 +23,6 @@ pub(crate) struct Batch {
     pub(crate) acks: i16,
     /// The client's counter of batches: a connection's batches keep their order.
     pub(crate) order: u64,
-    pub(crate) idempotent: bool,
     /// Sent with a sequence left out: it must never be taken.
     pub(crate) forbidden: bool,
     pub(crate) timestamps: Vec<i64>,
@@ -114,7 +113,6 @@ pub(crate) struct Facts {
     /// An operation was told to fail and nothing has been calmed since.
     pub(crate) failing: bool,
     pub(crate) full: bool,
-    pub(crate) rotten: bool,
     pub(crate) running: bool,
 }
 
@@ -133,7 +131,6 @@ impl Facts {
             slow_until_ns: 0,
             failing: false,
             full: false,
-            rotten: false,
             running: false,
         }
     }
@@ -199,7 +196,7 @@ impl Facts {
     /// left of a deleted topic looks to it as if the rest were missing.
     pub(crate) fn may_verify_wrongly(&self) -> bool {
         let deleted = |topic: &TopicFacts| topic.deleted || topic.maybe_deleted;
-        self.failing || self.rotten || self.topics.values().any(deleted)
+        self.failing || self.topics.values().any(deleted)
     }
 
     /// From where to where the partition is known to reach.
@@ -439,8 +436,6 @@ impl Facts {
             }
             Disturbance::Failing => self.failing = true,
             Disturbance::Full(full) => self.full = full,
-            Disturbance::Rot => self.rotten = true,
-            Disturbance::Calm => self.failing = false,
         }
     }
 }

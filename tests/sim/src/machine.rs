@@ -139,6 +139,9 @@ impl Boot {
             .borrow_mut()
             .insert(me.0, Rc::downgrade(&standing));
         self.serve(me, &broker).await;
+        if self.refused.get() {
+            return;
+        }
         broker.shutdown().await;
         self.stopped.set(self.stopped.get() + 1);
         while self.stopped.get() < self.shards {

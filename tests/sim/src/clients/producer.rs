@@ -164,7 +164,6 @@ fn new_batch(client: &Client, tp: Tp, acks: i16, produce: &Produce, forbidden: b
         tp,
         acks,
         order: client.sent.get(),
-        idempotent: client.is_idempotent(),
         forbidden,
         timestamps: (0..i64::from(produce.records))
             .map(|record| base - record * 7)

@@ -24,7 +24,7 @@ impl Property for Acknowledged {
             return Ok(());
         }
         if let Some(code) = read.error {
-            let excused = facts.failing || facts.rotten;
+            let excused = facts.failing;
             return if excused {
                 Ok(())
             } else {

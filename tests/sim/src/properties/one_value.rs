@@ -7,10 +7,13 @@ use super::Property;
 use crate::event::{BatchId, Event, Found, Tp};
 use crate::facts::Facts;
 
+/// A leader epoch, a batch, and the offset behind it.
+type Shown = (i32, BatchId, i64);
+
 #[derive(Default)]
 pub(crate) struct OneValue {
     /// What each base offset showed: epoch, batch, end.
-    shown: BTreeMap<(Tp, i64), Vec<(i32, BatchId, i64)>>,
+    shown: BTreeMap<(Tp, i64), Vec<Shown>>,
 }
 
 impl OneValue {

@@ -14,7 +14,7 @@ impl Property for Starts {
     }
 
     fn observe(&mut self, facts: &Facts, event: &Event) -> Result<(), String> {
-        let excused = facts.failing || facts.rotten || facts.full;
+        let excused = facts.failing || facts.full;
         match event {
             _ if excused => Ok(()),
             Event::StartRefused { reason } => Err(format!("a start was refused: {reason}")),
