@@ -154,7 +154,7 @@ public final class Load {
 
     /** The value of a record, as in src/record.rs. */
     private static byte[] value(long seed, int writer, long number) {
-        var rng = new Rng(seed ^ ((long) writer << 40) ^ number);
+        var rng = new Rng(seed ^ Long.rotateLeft(writer, 40) ^ number);
         long draw = rng.between(0, 100);
         long length = draw == 0 ? rng.between(10_000, 60_000) : draw <= 20 ? rng.between(1_000, 4_000) : rng.between(8, 600);
         var words = ByteBuffer.allocate(12 + (int) length + 8);

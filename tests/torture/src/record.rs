@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 12;
 
 /// The value of a record: mostly some hundred bytes, now and then some ten thousand.
 pub(crate) fn value(seed: u64, id: Id) -> Vec<u8> {
-    let mut rng = Rng::new(seed ^ (u64::from(id.writer) << 40) ^ id.number);
+    let mut rng = Rng::new(seed ^ u64::from(id.writer).rotate_left(40) ^ id.number);
     let length = match rng.below(100) {
         0 => rng.between(10_000, 60_000),
         1..=20 => rng.between(1_000, 4_000),
