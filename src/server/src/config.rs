@@ -167,3 +167,57 @@ impl ServerConfig {
         Identity::new(self.node_id, &host, port, cluster_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(memory_bytes: u64, asked: Option<usize>) -> ServerConfig {
+        let mut config = ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertise: None,
+            data_dir: PathBuf::new(),
+            wal_dir: None,
+            wal_bytes: 0,
+            disk_reserve_bytes: 0,
+            node_id: 1,
+            cpus: vec![0, 1],
+            poll: Poll::Park,
+            engine: Engine::Glommio,
+            memory_bytes,
+            limits: ConnectionLimits::default(),
+            broker: BTreeMap::new(),
+        };
+        if let Some(asked) = asked {
+            config.limits.request_bytes_max = asked;
+            config
+                .broker
+                .insert(REQUEST_BYTES_MAX.to_owned(), asked.to_string());
+        }
+        config
+    }
+
+    #[test]
+    fn clients_are_told_the_request_size_that_memory_allows() {
+        let small = config(64 << 20, None);
+        assert!(small.check_request_bytes().is_ok());
+        let told = small.broker_pairs();
+        assert_eq!(told.get(REQUEST_BYTES_MAX), Some(&(8 << 20).to_string()));
+        let large = config(4 << 30, None);
+        assert_eq!(large.broker_pairs().get(REQUEST_BYTES_MAX), None);
+        assert_eq!(large.request_bytes_max(), 100 << 20);
+    }
+
+    #[test]
+    fn a_request_size_that_was_set_and_cannot_be_had_is_refused() {
+        assert!(
+            config(64 << 20, Some(8 << 20))
+                .check_request_bytes()
+                .is_ok()
+        );
+        let refused = config(64 << 20, Some(9 << 20)).check_request_bytes();
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("socket.request.max.bytes=9437184"), "{said}");
+        assert!(said.contains("8388608"), "{said}");
+    }
+}
