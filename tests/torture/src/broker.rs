@@ -40,6 +40,12 @@ impl Flags {
         ])
     }
 
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.retain(|(flag, _)| *flag != name);
+        self.0.push((name, value.to_owned()));
+        self
+    }
+
     /// As in a line of a report: `shards 2, memory 1GiB`.
     pub(crate) fn words(&self) -> String {
         let each = self

@@ -15,6 +15,7 @@ mod check;
 mod disk;
 mod era;
 mod failure;
+mod full;
 mod java;
 mod kill;
 mod ledger;
@@ -34,6 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use broker::Site;
 use disk::Planted;
 use failure::{Failure, fail};
+use full::FullRun;
 use java::Java;
 use kill::KillRun;
 use power::PowerRun;
@@ -58,6 +60,8 @@ enum What {
         #[arg(long)]
         planted: Option<Planted>,
     },
+    /// A disk that fills up and is freed again.
+    Full(Common),
 }
 
 #[derive(Args)]
@@ -83,11 +87,8 @@ struct Common {
 }
 
 fn main() -> ExitCode {
-    let (common, planted) = match Cli::parse().what {
-        What::Kill(common) => (common, None),
-        What::Power { common, planted } => (common, Some(planted)),
-    };
-    match run(&common, planted) {
+    let what = Cli::parse().what;
+    match run(&what) {
         Ok(passed) => {
             println!("{passed} passed, 0 failed");
             ExitCode::SUCCESS
@@ -100,8 +101,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many rounds passed. `power` is there for power cuts, and says what is planted.
-fn run(common: &Common, power: Option<Option<Planted>>) -> Result<u64, Failure> {
+/// How many rounds passed.
+fn run(what: &What) -> Result<u64, Failure> {
+    let (What::Kill(common) | What::Full(common) | What::Power { common, .. }) = what;
     let parent = common.dir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = tempfile::tempdir_in(parent)?;
     let site = site(common, scratch.path());
@@ -109,10 +111,14 @@ fn run(common: &Common, power: Option<Option<Planted>>) -> Result<u64, Failure> 
         return fail(format!("{} is not built", site.binary.display()));
     }
     let seed = seed(common);
-    let (mut summary, planted) = (Summary::default(), power.flatten());
-    let result = match power {
-        None => kill(common, site.clone(), seed, &mut summary),
-        Some(planted) => cut(common, site.clone(), seed, planted, &mut summary),
+    let mut summary = Summary::default();
+    let (result, planted) = match what {
+        What::Kill(_) => (kill(common, site.clone(), seed, &mut summary), None),
+        What::Full(_) => (fill(common, site.clone(), seed, &mut summary), None),
+        What::Power { planted, .. } => (
+            cut(common, site.clone(), seed, *planted, &mut summary),
+            *planted,
+        ),
     };
     println!("{summary}");
     match (result, planted) {
@@ -189,9 +195,7 @@ fn cut(
         "power cuts under load: {} rounds, seed {seed}, planted: {planted:?}",
         common.rounds
     );
-    let mountpoint = site.data.clone();
-    std::fs::create_dir_all(&mountpoint)?;
-    site.data = mountpoint.join("data");
+    let mountpoint = mountpoint(&mut site)?;
     let run = PowerRun {
         site,
         mountpoint,
@@ -199,6 +203,28 @@ fn cut(
         rounds: common.rounds,
         delete: common.delete_topics,
         planted,
+    };
+    run.run(summary)
+}
+
+/// Moves the data directory into a file system of its own; where that is to be mounted.
+fn mountpoint(site: &mut Site) -> Result<PathBuf, Failure> {
+    let mountpoint = site.data.clone();
+    std::fs::create_dir_all(&mountpoint)?;
+    site.data = mountpoint.join("data");
+    Ok(mountpoint)
+}
+
+fn fill(common: &Common, mut site: Site, seed: u64, summary: &mut Summary) -> Result<(), Failure> {
+    println!(
+        "a disk that fills up: {} rounds, seed {seed}",
+        common.rounds
+    );
+    let run = FullRun {
+        mountpoint: mountpoint(&mut site)?,
+        site,
+        seed,
+        rounds: common.rounds,
     };
     run.run(summary)
 }

@@ -74,6 +74,9 @@ impl Planted {
     }
 }
 
+/// What it holds unless told otherwise: more than any run writes.
+const CAPACITY_BYTES: u64 = 16 << 30;
+
 /// The root directory's inode, as FUSE numbers it.
 pub(crate) const ROOT: u64 = 1;
 
@@ -95,6 +98,12 @@ pub(crate) struct Disk {
     /// Counts changes and syncs, in the order in which they arrive.
     arrivals: u64,
     planted: Option<Planted>,
+    /// How often the power has failed.
+    cuts: u64,
+    /// What it holds at most, all files together.
+    pub(crate) capacity_bytes: u64,
+    /// Writes refused because it was full.
+    pub(crate) refused: u64,
     pub(crate) syncs: u64,
     pub(crate) syncs_skipped: u64,
 }
@@ -112,9 +121,39 @@ impl Disk {
             next_inode: ROOT + 1,
             arrivals: 0,
             planted,
+            cuts: 0,
+            capacity_bytes: CAPACITY_BYTES,
+            refused: 0,
             syncs: 0,
             syncs_skipped: 0,
         }
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let held = self
+            .inodes
+            .iter()
+            .filter(|(inode, _)| self.is_named(**inode));
+        let contents = held.filter_map(|(_, inode)| inode.content.as_ref());
+        let used: u64 = contents.map(|content| content.now.len() as u64).sum();
+        self.capacity_bytes.saturating_sub(used)
+    }
+
+    fn is_named(&self, inode: u64) -> bool {
+        self.names.now.values().any(|named| *named == inode)
+    }
+
+    /// Writes, if there is room: whether there was.
+    fn write(&mut self, inode: u64, at: usize, bytes: &[u8]) -> Option<bool> {
+        let number = self.arrive();
+        let length = self.content(inode)?.now.len();
+        let grows = (at + bytes.len()).saturating_sub(length) as u64;
+        if grows > 0 && self.capacity_bytes < CAPACITY_BYTES && grows > self.free_bytes() {
+            self.refused += 1;
+            return Some(false);
+        }
+        self.content(inode)?.write(number, at, bytes);
+        Some(true)
     }
 
     fn arrive(&mut self) -> u64 {
@@ -188,6 +227,7 @@ impl Disk {
 
     /// The power fails.
     pub(crate) fn cut(&mut self, rng: &mut Rng) -> Toll {
+        self.cuts += 1;
         let (mood, mut toll) = (Mood::drawn(rng), Toll::default());
         self.names.cut(rng, &mood, &mut toll);
         let held: std::collections::BTreeSet<u64> = self.names.now.values().copied().collect();

@@ -16,15 +16,11 @@ use fuser::{
 
 use super::names::Slot;
 use super::{Disk, ROOT};
-use crate::failure::{Failure, fail};
+use crate::failure::Failure;
 
 const BLOCK_BYTES: u32 = 4096;
 /// A sync takes this long, so that there is always something on its way when the power fails.
 const SYNC_TIME: Duration = Duration::from_micros(300);
-const PAUSE: Duration = Duration::from_millis(10);
-const UNMOUNT_MAX: u32 = 1_000;
-/// What the file system says it has, in blocks: 16 GiB.
-const BLOCKS: u64 = 4 << 20;
 
 type Shared = Arc<Mutex<Disk>>;
 
@@ -33,6 +29,8 @@ type Syncs = Sender<(u64, u64, ReplyEmpty)>;
 
 struct Served {
     disk: Shared,
+    /// How often the power had failed when this was mounted.
+    cuts: u64,
     syncs: Syncs,
 }
 
@@ -44,16 +42,23 @@ pub(crate) struct Mount {
 impl Mount {
     pub(crate) fn new(disk: &Shared, at: &Path) -> io::Result<Self> {
         let (syncs, asked) = channel::<(u64, u64, ReplyEmpty)>();
-        let theirs = Arc::clone(disk);
+        let (theirs, cuts) = (Arc::clone(disk), lock(disk).cuts);
         std::thread::spawn(move || {
             for (inode, number, reply) in asked {
                 std::thread::sleep(SYNC_TIME);
-                lock(&theirs).sync(inode, number);
+                let mut disk = lock(&theirs);
+                if disk.cuts != cuts {
+                    reply.error(Errno::EIO);
+                    continue;
+                }
+                disk.sync(inode, number);
+                drop(disk);
                 reply.ok();
             }
         });
         let served = Served {
             disk: Arc::clone(disk),
+            cuts,
             syncs,
         };
         let mut config = Config::default();
@@ -67,20 +72,12 @@ impl Mount {
         })
     }
 
-    /// Waits until nobody uses it and takes it away.
+    /// Takes it away at once. Whoever still has a file of it open, as the kernel may have for a
+    /// killed process, reaches the disk no more once `Disk::cut` has been called.
     pub(crate) fn unmount(mut self, at: &Path) -> Result<(), Failure> {
-        let mut tries = 0;
-        // A killed process's last writes may hold it a little longer.
-        while let Err(error) = rustix::mount::unmount(at, rustix::mount::UnmountFlags::empty()) {
-            tries += 1;
-            if tries > UNMOUNT_MAX {
-                return fail(format!("{} cannot be unmounted: {error}", at.display()));
-            }
-            std::thread::park_timeout(PAUSE);
-        }
-        if let Some(session) = self.session.take() {
-            session.join()?;
-        }
+        rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH).map_err(io::Error::from)?;
+        // Its thread ends with the last such file.
+        drop(self.session.take());
         Ok(())
     }
 }
@@ -123,6 +120,12 @@ impl Served {
         lock(&self.disk)
     }
 
+    /// The disk, unless its power has failed since this was mounted.
+    fn powered(&self) -> Option<MutexGuard<'_, Disk>> {
+        let disk = self.disk();
+        (disk.cuts == self.cuts).then_some(disk)
+    }
+
     fn entry(disk: &Disk, inode: Option<u64>, reply: ReplyEntry) {
         match inode.and_then(|inode| attr(disk, inode)) {
             Some(attr) => reply.entry(&Duration::ZERO, &attr, Generation(0)),
@@ -131,8 +134,9 @@ impl Served {
     }
 
     fn synced(&self, inode: INodeNo, reply: ReplyEmpty) {
-        let Some(number) = self.disk().ask_sync(inode.0) else {
-            return reply.ok();
+        let asked = self.powered().and_then(|mut disk| disk.ask_sync(inode.0));
+        let Some(number) = asked else {
+            return reply.error(Errno::EIO);
         };
         if let Err(unsent) = self.syncs.send((inode.0, number, reply)) {
             unsent.0.2.error(Errno::EIO);
@@ -178,7 +182,9 @@ impl Filesystem for Served {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut disk = self.disk();
+        let Some(mut disk) = self.powered() else {
+            return reply.error(Errno::EIO);
+        };
         let number = disk.arrive();
         if let (Some(size), Some(content)) = (size, disk.content(ino.0)) {
             content.resize(number, usize::try_from(size).expect("64 bits"));
@@ -198,17 +204,25 @@ impl Filesystem for Served {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        let mut disk = self.disk();
+        let Some(mut disk) = self.powered() else {
+            return reply.error(Errno::EIO);
+        };
         let made = disk.make(slot(parent, name), mode, true);
         Self::entry(&disk, Some(made), reply);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(self.disk().unlink(slot(parent, name)), reply);
+        done(
+            self.powered()
+                .and_then(|mut disk| disk.unlink(slot(parent, name))),
+            reply,
+        );
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut disk = self.disk();
+        let Some(mut disk) = self.powered() else {
+            return reply.error(Errno::EIO);
+        };
         let slot = slot(parent, name);
         let inode = disk.find(&slot);
         if inode.is_some_and(|inode| disk.children(inode).next().is_some()) {
@@ -228,7 +242,10 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         let (from, to) = (slot(parent, name), slot(newparent, newname));
-        done(self.disk().rename(from, to), reply);
+        done(
+            self.powered().and_then(|mut disk| disk.rename(from, to)),
+            reply,
+        );
     }
 
     fn create(
@@ -241,7 +258,9 @@ impl Filesystem for Served {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let mut disk = self.disk();
+        let Some(mut disk) = self.powered() else {
+            return reply.error(Errno::EIO);
+        };
         let slot = slot(parent, name);
         let inode = disk.find(&slot);
         let inode = inode.unwrap_or_else(|| disk.make(slot, mode, false));
@@ -291,13 +310,15 @@ impl Filesystem for Served {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut disk = self.disk();
-        let number = disk.arrive();
-        let Some(content) = disk.content(ino.0) else {
-            return reply.error(Errno::ENOENT);
-        };
-        content.write(number, usize::try_from(offset).expect("64 bits"), data);
-        reply.written(u32::try_from(data.len()).expect("at most 16 MiB"));
+        let at = usize::try_from(offset).expect("64 bits");
+        match self
+            .powered()
+            .and_then(|mut disk| disk.write(ino.0, at, data))
+        {
+            Some(true) => reply.written(u32::try_from(data.len()).expect("at most 16 MiB")),
+            Some(false) => reply.error(Errno::ENOSPC),
+            None => reply.error(Errno::ENOENT),
+        }
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -337,10 +358,14 @@ impl Filesystem for Served {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let disk = self.disk();
+        let blocks = disk.capacity_bytes / u64::from(BLOCK_BYTES);
+        let free = disk.free_bytes() / u64::from(BLOCK_BYTES);
+        drop(disk);
         reply.statfs(
-            BLOCKS,
-            BLOCKS,
-            BLOCKS,
+            blocks,
+            free,
+            free,
             1 << 20,
             1 << 20,
             BLOCK_BYTES,
