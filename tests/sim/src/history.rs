@@ -268,14 +268,11 @@ const CHANGES: [(&str, &str); 8] = [
 ];
 
 impl History {
-    /// The history of a seed; with `disk_faults` operations fail and the disk fills up too.
-    pub fn of_seed(seed: u64, disk_faults: bool) -> History {
+    /// The history of a seed.
+    pub fn of_seed(seed: u64) -> History {
         let mut choices = Choices::new(seed);
         let shards = choices.u16(2, 3);
-        let mut draw = Draw {
-            choices,
-            disk_faults,
-        };
+        let mut draw = Draw { choices };
         let mut steps = Vec::new();
         for topic in 0..u8::try_from(draw.choices.between(2, 3)).expect("small") {
             let what = What::Client(ADMIN, draw.create(topic));
@@ -301,8 +298,6 @@ impl History {
 
 struct Draw {
     choices: Choices,
-    /// Operations fail and the disk fills up.
-    disk_faults: bool,
 }
 
 impl Draw {
@@ -336,13 +331,12 @@ impl Draw {
                 times: 1 + self.choices.u8(3),
                 ms: u32::from(self.choices.u16(500, 3000)),
             }),
-            984..988 if self.disk_faults => What::Fails(Failing {
-                // Not syncs: see docs/guarantees.md, "What the simulation leaves out".
-                operation: self.choices.pick(&[Operation::Read, Operation::Write]),
+            984..988 => What::Fails(Failing {
+                operation: self.operation(),
                 skip: self.choices.u8(12),
                 full: self.choices.one_in(2),
             }),
-            988..994 if self.disk_faults => What::DiskFills {
+            988..994 => What::DiskFills {
                 left_kib: u32::from(self.choices.u16(0, 1024)),
             },
             _ => What::DiskFreed,
