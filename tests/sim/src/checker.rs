@@ -19,9 +19,26 @@ pub(crate) async fn read_everything(broker: &Broker, world: &Rc<Shared>) {
     for topic in image.topics() {
         for partition in 0..topic.partitions {
             let tp = (topic.id, partition);
-            if let Some(read) = read(broker, world, topic, tp).await {
+            if let Some(read) = read_undisturbed(broker, world, topic, tp).await {
                 world.tell(Event::FullRead(Box::new(read)));
             }
+        }
+    }
+}
+
+/// Reads a partition again until retention moves its log start no more meanwhile: what is read,
+/// asked and told then belongs to one state. Nobody appends, so there is an end to it.
+async fn read_undisturbed(
+    broker: &Broker,
+    world: &Shared,
+    topic: &Topic,
+    tp: Tp,
+) -> Option<FullRead> {
+    loop {
+        let read = read(broker, world, topic, tp).await?;
+        let log_start = offset(broker, tp, -2).await.map(|(start, _, _)| start);
+        if read.error.is_some() || log_start == Ok(read.log_start) {
+            return Some(read);
         }
     }
 }
@@ -46,6 +63,7 @@ async fn read(broker: &Broker, world: &Shared, topic: &Topic, tp: Tp) -> Option<
             return Some(read);
         }
     };
+    read.log_start = at;
     loop {
         let outcome = fetch(broker, tp, at).await;
         let part = outcome.partitions.first()?;
@@ -53,12 +71,12 @@ async fn read(broker: &Broker, world: &Shared, topic: &Topic, tp: Tp) -> Option<
             // Retention may move the log start meanwhile.
             if error.code() == 1 && part.records.is_empty() && read.batches.is_empty() {
                 at = offset(broker, tp, -2).await.ok()?.0;
+                read.log_start = at;
                 continue;
             }
             read.error = Some(error.code());
             return Some(read);
         }
-        read.log_start = part.log_start_offset;
         read.high_watermark = part.high_watermark;
         read.last_stable = part.last_stable_offset;
         let found = match parse(&world.facts.borrow(), tp, &part.records) {

@@ -268,11 +268,14 @@ const CHANGES: [(&str, &str); 8] = [
 ];
 
 impl History {
-    /// The history of a seed.
-    pub fn of_seed(seed: u64) -> History {
+    /// The history of a seed; with `disk_faults` operations fail and the disk fills up too.
+    pub fn of_seed(seed: u64, disk_faults: bool) -> History {
         let mut choices = Choices::new(seed);
         let shards = choices.u16(2, 3);
-        let mut draw = Draw { choices };
+        let mut draw = Draw {
+            choices,
+            disk_faults,
+        };
         let mut steps = Vec::new();
         for topic in 0..u8::try_from(draw.choices.between(2, 3)).expect("small") {
             let what = What::Client(ADMIN, draw.create(topic));
@@ -298,6 +301,8 @@ impl History {
 
 struct Draw {
     choices: Choices,
+    /// Operations fail and the disk fills up.
+    disk_faults: bool,
 }
 
 impl Draw {
@@ -331,12 +336,13 @@ impl Draw {
                 times: 1 + self.choices.u8(3),
                 ms: u32::from(self.choices.u16(500, 3000)),
             }),
-            984..988 => What::Fails(Failing {
-                operation: self.operation(),
+            984..988 if self.disk_faults => What::Fails(Failing {
+                // Not syncs: see docs/guarantees.md, "What the simulation leaves out".
+                operation: self.choices.pick(&[Operation::Read, Operation::Write]),
                 skip: self.choices.u8(12),
                 full: self.choices.one_in(2),
             }),
-            988..994 => What::DiskFills {
+            988..994 if self.disk_faults => What::DiskFills {
                 left_kib: u32::from(self.choices.u16(0, 1024)),
             },
             _ => What::DiskFreed,

@@ -29,6 +29,8 @@ pub use shrink::{Shrunk, shrink};
 pub struct Options {
     /// A mistake on purpose (feature `planted`).
     pub planted: Option<Planted>,
+    /// Disk operations fail and the disk fills up.
+    pub disk_faults: bool,
     /// Print what happens.
     pub print: bool,
 }
@@ -93,7 +95,7 @@ impl std::fmt::Display for Violation {
 /// # Errors
 /// The first property that does not hold.
 pub fn run(seed: u64, options: &Options) -> Result<Stats, Violation> {
-    run_history(&History::of_seed(seed), options)
+    run_history(&History::of_seed(seed, options.disk_faults), options)
 }
 
 /// Runs a history.

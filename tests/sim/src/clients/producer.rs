@@ -184,7 +184,7 @@ fn build(batch: &Batch, id: BatchId, sequence: Option<(i64, i16, i32)>) -> Bytes
     }
     for (index, timestamp) in batch.timestamps.iter().enumerate() {
         let mut value = format!("{id:08}:{index:03}:").into_bytes();
-        let filler = u8::try_from(id % 251).expect("below");
+        let filler = u8::try_from(id % 251 + 1).expect("below");
         value.resize(value.len() + batch.value_bytes, filler);
         builder.push(NewRecord {
             timestamp: *timestamp,
