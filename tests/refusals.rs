@@ -392,6 +392,7 @@ fn values_that_cannot_be() {
         ("default.replication.factor", "3"),
         ("log.cleanup.policy", "compact"),
         ("socket.request.max.bytes", "0"),
+        ("message.max.bytes", "99000000"),
         ("auto.create.topics.enable", "maybe"),
     ] {
         lived.refuses(&lived.options().set(key, value), &[key]);

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use tailwater_broker::metadata::MetadataState;
-use tailwater_broker::{Broker, BrokerConfig, BrokerMesh, BrokerSeed};
+use tailwater_broker::{Broker, BrokerConfig, BrokerMesh, BrokerSeed, BrokerSettings};
 use tailwater_storage::{
     MetadataReplay, RecoveryReport, ShardSeed, Storage, StorageConfig, TopicEra,
     recover as recover_storage,
 };
 use uuid::Uuid;
 
+use crate::config::ServerConfig;
 use crate::error::StartError;
 use crate::program::Program;
 
@@ -40,7 +41,7 @@ pub(crate) struct Booted {
 /// Recovers the data directory. Runs on shard 0, before anything else.
 pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     let settings = program.settings.clone();
-    let mut state = None;
+    let mut state: Option<MetadataState> = None;
     let known_topics = |replay: &MetadataReplay| {
         let replayed = MetadataState::replay(settings, replay.snapshot.as_deref(), &replay.entries)
             .map_err(|error| error.to_string())?;
@@ -58,7 +59,7 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
         state = Some(replayed);
         Ok(eras)
     };
-    let config = storage_config(program);
+    let config = storage_config(&program.config, &program.settings);
     let recovered = recover_storage(
         &config,
         program.config.node_id,
@@ -67,10 +68,16 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     )
     .await
     .map_err(|error| StartError::Storage(error.to_string()))?;
+    let metadata = state.expect("a recovery asks for the topics");
+    let mut told = tell(&recovered.report);
+    if let Some(sentence) = metadata.too_large_batches() {
+        tracing::warn!("{sentence}");
+        told += &format!("; {sentence}");
+    }
     let broker = BrokerSeed {
         generation: recovered.generation,
         cluster_id: recovered.cluster_id,
-        metadata: state.expect("a recovery asks for the topics"),
+        metadata,
     };
     let seeds = recovered.seeds.into_iter();
     let seeds = seeds.map(|storage| Seed {
@@ -79,13 +86,13 @@ pub(crate) async fn recover(program: &Program) -> Result<Recovery, StartError> {
     });
     Ok(Recovery {
         cluster_id: recovered.cluster_id,
-        told: tell(&recovered.report),
+        told,
         seeds: seeds.collect(),
     })
 }
 
-fn storage_config(program: &Program) -> StorageConfig {
-    let config = &program.config;
+/// What storage is told.
+pub(crate) fn storage_config(config: &ServerConfig, settings: &BrokerSettings) -> StorageConfig {
     let shards = config.cpus.len().max(1) as u64;
     let memory = config.memory_bytes / shards / STORAGE_MEMORY_DIVISOR;
     let defaults = StorageConfig::new(&config.data_dir);
@@ -95,7 +102,7 @@ fn storage_config(program: &Program) -> StorageConfig {
         wal_file_bytes: defaults.wal_file_bytes.min(config.wal_bytes / 4),
         disk_reserve_bytes: config.disk_reserve_bytes,
         memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
-        retention_interval_ms: program.settings.retention_check_interval_ms,
+        retention_interval_ms: settings.retention_check_interval_ms,
         ..defaults
     }
 }
@@ -132,7 +139,8 @@ pub(crate) async fn start(
     mesh: BrokerMesh,
     seed: Seed,
 ) -> Result<Booted, StartError> {
-    let storage = Storage::start(seed.storage, &storage_config(program))
+    let config = storage_config(&program.config, &program.settings);
+    let storage = Storage::start(seed.storage, &config)
         .await
         .map_err(|error| StartError::Storage(error.to_string()))?;
     let config = BrokerConfig {

@@ -88,6 +88,10 @@ impl Program {
         }
         config.check_request_bytes()?;
         let settings = BrokerSettings::from_pairs(&config.broker_pairs())
+            .and_then(|settings| {
+                let bytes_max = boot::storage_config(&config, &settings).batch_bytes_max();
+                settings.with_batches_up_to(bytes_max)
+            })
             .map_err(|error| StartError::Config(error.to_string()))?;
         let (sender, receiver) = sync_channel(1);
         let program = Self {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// 4 KiB: every direct write and read is aligned to it, and it is the least a commit can be.
 pub(crate) const BLOCK: u64 = 4096;
 
+/// How many files of the usual size a WAL's ring has at least, besides the first.
+pub(crate) const WAL_FILES_MIN: u64 = 7;
+
 /// What holds for the whole data directory.
 #[derive(Debug, Clone)]
 pub struct StorageConfig {
@@ -72,11 +75,22 @@ impl StorageConfig {
         wal_path(&self.data_dir, self.wal_dir.as_deref())
     }
 
-    /// The largest batch that can be appended: it has to fit one WAL file with its headers.
+    /// The largest batch that can be appended: it shares one WAL file with the headers round it.
+    /// Append answers a larger one with [`crate::StorageError::BatchTooLarge`].
     #[must_use]
     pub fn batch_bytes_max(&self) -> usize {
-        let file = self.wal_first_file_bytes.max(self.wal_file_bytes);
-        usize::try_from(file.saturating_sub(4 * BLOCK)).unwrap_or(usize::MAX)
+        usize::try_from(self.wal_ring_file_bytes() - 4 * BLOCK).unwrap_or(usize::MAX)
+    }
+
+    /// The size of the first WAL file of a start.
+    pub(crate) fn wal_first_bytes(&self) -> u64 {
+        self.wal_first_file_bytes.max(2 * BLOCK)
+    }
+
+    /// The size of every other WAL file: as many as a ring needs fit beside the first.
+    pub(crate) fn wal_ring_file_bytes(&self) -> u64 {
+        let rest = self.wal_bytes.saturating_sub(self.wal_first_bytes());
+        (self.wal_file_bytes.min(rest / WAL_FILES_MIN) / BLOCK * BLOCK).max(8 * BLOCK)
     }
 
     /// The read cache's share of the shard's memory.

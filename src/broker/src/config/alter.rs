@@ -1,8 +1,9 @@
-//! Changes of configurations, checked. Pure: what comes out replaces what was set.
+//! Changes of configurations, checked. Pure: what comes out replaces what was set. Only what a
+//! change sets is checked: a value that was allowed when it was set may stay.
 
-use super::ConfigType;
 use super::broker_settings::dynamic_key;
 use super::topic_keys::topic_key;
+use super::{BrokerSettings, ConfigType};
 use crate::BrokerError;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ const SUBTRACT: i8 = 3;
 /// Checks a whole set of a topic's overrides, as CreateTopics and AlterConfigs bring it.
 pub(crate) fn topic_overrides(
     entries: &[(String, Option<String>)],
+    batch_bytes_max: i32,
 ) -> Result<Overrides, BrokerError> {
     if let Some(names) = nulls(entries) {
         return Err(BrokerError::InvalidConfig(format!(
@@ -31,10 +33,8 @@ pub(crate) fn topic_overrides(
         let Some(key) = topic_key(name) else {
             return Err(unknown_topic_config(name));
         };
-        overrides.insert(
-            name.clone(),
-            key.key.parse(value.as_deref().unwrap_or_default())?,
-        );
+        let text = value.as_deref().unwrap_or_default();
+        overrides.insert(name.clone(), key.key.parse_within(text, batch_bytes_max)?);
     }
     Ok(overrides)
 }
@@ -50,7 +50,7 @@ pub(crate) fn nulls(entries: &[(String, Option<String>)]) -> Option<String> {
 pub(crate) fn alter_topic(
     current: &Overrides,
     operations: &[Operation],
-    default_of: impl Fn(&str) -> Option<String>,
+    settings: &BrokerSettings,
 ) -> Result<Overrides, BrokerError> {
     check_operations(operations)?;
     let mut overrides = current.clone();
@@ -64,14 +64,17 @@ pub(crate) fn alter_topic(
             }
             SET => {
                 let key = key.ok_or_else(|| unknown_topic_config(name))?;
-                overrides.insert(name.clone(), key.key.parse(text)?);
+                overrides.insert(
+                    name.clone(),
+                    key.key.parse_within(text, settings.batch_bytes_max)?,
+                );
             }
             operation => {
                 let kind = key.map(|key| key.key.kind);
                 let list = overrides
                     .get(name)
                     .cloned()
-                    .or_else(|| default_of(name))
+                    .or_else(|| settings.topic_value(name))
                     .unwrap_or_default();
                 let list = merged_list(name, kind, operation, &list, text)?;
                 let key = key.ok_or_else(|| unknown_topic_config(name))?;
@@ -86,6 +89,7 @@ pub(crate) fn alter_topic(
 pub(crate) fn alter_broker(
     current: &Overrides,
     operations: &[Operation],
+    batch_bytes_max: i32,
 ) -> Result<Overrides, BrokerError> {
     check_operations(operations)?;
     let mut values = current.clone();
@@ -95,10 +99,8 @@ pub(crate) fn alter_broker(
                 values.remove(name);
             }
             SET => {
-                values.insert(
-                    name.clone(),
-                    broker_value(name, value.as_deref().unwrap_or_default())?,
-                );
+                let text = value.as_deref().unwrap_or_default();
+                values.insert(name.clone(), broker_value(name, text, batch_bytes_max)?);
             }
             operation => {
                 let kind = dynamic_key(name).map(|key| key.kind);
@@ -110,7 +112,7 @@ pub(crate) fn alter_broker(
                     &list,
                     value.as_deref().unwrap_or_default(),
                 )?;
-                values.insert(name.clone(), broker_value(name, &list)?);
+                values.insert(name.clone(), broker_value(name, &list, batch_bytes_max)?);
             }
         }
     }
@@ -120,6 +122,7 @@ pub(crate) fn alter_broker(
 /// Checks a whole set of the broker's values, as AlterConfigs brings it.
 pub(crate) fn broker_values(
     entries: &[(String, Option<String>)],
+    batch_bytes_max: i32,
 ) -> Result<Overrides, BrokerError> {
     let mut values = Overrides::new();
     for (name, value) in entries {
@@ -128,19 +131,19 @@ pub(crate) fn broker_values(
                 "Null value not supported for broker configs: {name}"
             )));
         };
-        values.insert(name.clone(), broker_value(name, text)?);
+        values.insert(name.clone(), broker_value(name, text, batch_bytes_max)?);
     }
     Ok(values)
 }
 
-fn broker_value(name: &str, text: &str) -> Result<String, BrokerError> {
+fn broker_value(name: &str, text: &str, batch_bytes_max: i32) -> Result<String, BrokerError> {
     let Some(key) = dynamic_key(name) else {
         return Err(BrokerError::InvalidRequest(format!(
             "Cannot update these configs dynamically: [{name}]"
         )));
     };
     // Kafka answers a bad value of a broker's key with INVALID_REQUEST, a topic's with INVALID_CONFIG.
-    key.parse(text)
+    key.parse_within(text, batch_bytes_max)
         .map_err(|error| BrokerError::InvalidRequest(error.to_string()))
 }
 

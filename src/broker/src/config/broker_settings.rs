@@ -38,6 +38,9 @@ pub struct BrokerSettings {
     pub connections_per_ip_max: usize,
     /// `connections.max.idle.ms`; negative: never.
     pub connections_max_idle_ms: i64,
+    /// The largest batch that storage can hold: no larger `max.message.bytes` can be set, and one
+    /// that was set when storage could hold more counts as this.
+    pub batch_bytes_max: i32,
 }
 
 /// Whose settings a change while running is about.
@@ -60,7 +63,28 @@ impl BrokerSettings {
             };
             statics.insert(name.clone(), key.key.parse(raw)?);
         }
-        Ok(Self::new(statics, BTreeMap::new(), BTreeMap::new()))
+        Ok(Self::new(
+            statics,
+            BTreeMap::new(),
+            BTreeMap::new(),
+            i32::MAX,
+        ))
+    }
+
+    /// The same settings over storage that holds no larger batch than this.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when they ask for more, with a sentence that names the key.
+    pub fn with_batches_up_to(self, bytes_max: usize) -> Result<Self, BrokerError> {
+        let batch_bytes_max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
+        for (name, value) in &self.statics {
+            let key = broker_key(name).expect("checked when it was set");
+            key.key.parse_within(value, batch_bytes_max)?;
+        }
+        Ok(Self {
+            batch_bytes_max,
+            ..self
+        })
     }
 
     /// The names of all keys.
@@ -98,7 +122,17 @@ impl BrokerSettings {
             BrokerScope::AllBrokers => all = values,
             BrokerScope::ThisBroker => this = values,
         }
-        Self::new(self.statics.clone(), all, this)
+        Self::new(self.statics.clone(), all, this, self.batch_bytes_max)
+    }
+
+    /// What a value that was set comes to: a size of batches that storage cannot hold (any more)
+    /// counts as what it can.
+    pub(super) fn in_force(&self, key: &Key, value: String) -> String {
+        if key.is_over(&value, self.batch_bytes_max) {
+            self.batch_bytes_max.to_string()
+        } else {
+            value
+        }
     }
 
     /// All places that give a value, the winning one first.
@@ -155,6 +189,7 @@ impl BrokerSettings {
         statics: BTreeMap<String, String>,
         dynamic_default: BTreeMap<String, String>,
         dynamic_broker: BTreeMap<String, String>,
+        batch_bytes_max: i32,
     ) -> Self {
         let mut settings = Self {
             statics,
@@ -172,6 +207,7 @@ impl BrokerSettings {
             connections_max: 0,
             connections_per_ip_max: 0,
             connections_max_idle_ms: 0,
+            batch_bytes_max,
         };
         settings.auto_create_topics = settings.value("auto.create.topics.enable") == Some("true");
         settings.delete_topics = settings.value("delete.topic.enable") == Some("true");
@@ -201,7 +237,7 @@ impl BrokerSettings {
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new())
+        Self::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), i32::MAX)
     }
 }
 

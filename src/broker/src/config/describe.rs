@@ -59,7 +59,8 @@ fn topic_entry(
     let value = overrides
         .get(name)
         .cloned()
-        .or_else(|| settings.topic_value(name));
+        .or_else(|| settings.topic_value(name))
+        .map(|value| settings.in_force(&key.key, value));
     let source = synonyms
         .first()
         .map_or(ConfigSource::Default, |(_, _, source)| *source);
@@ -98,7 +99,8 @@ fn broker_entry(
     }
     let value = sources
         .first()
-        .and_then(|(value, _)| value.map(str::to_owned));
+        .and_then(|(value, _)| value.map(str::to_owned))
+        .map(|value| settings.in_force(&key.key, value));
     let source = sources
         .first()
         .map_or(ConfigSource::Default, |(_, source)| *source);

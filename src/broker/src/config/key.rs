@@ -7,6 +7,9 @@ use crate::BrokerError;
 pub(super) const INT_MIN: i64 = i32::MIN as i64;
 pub(super) const INT_MAX: i64 = i32::MAX as i64;
 
+/// The largest size of a batch: a topic's, and the broker's default for it.
+const BATCH_SIZES: [&str; 2] = ["max.message.bytes", "message.max.bytes"];
+
 /// What is known of a configuration.
 pub(super) struct Key {
     /// Its name.
@@ -91,6 +94,34 @@ impl Key {
             )));
         }
         Ok(value)
+    }
+
+    /// As [`Key::parse`], and for the largest size of a batch: no more than storage can hold.
+    ///
+    /// # Errors
+    /// As [`Key::parse`].
+    pub(super) fn parse_within(
+        &self,
+        raw: &str,
+        batch_bytes_max: i32,
+    ) -> Result<String, BrokerError> {
+        let value = self.parse(raw)?;
+        if self.is_over(&value, batch_bytes_max) {
+            let why = format!(
+                "Value must be no more than {batch_bytes_max}: a batch must fit one file of the \
+                 write-ahead log, whose size is a part of --wal-size"
+            );
+            return Err(self.invalid(&value, &why));
+        }
+        Ok(value)
+    }
+
+    /// Whether a value that was parsed is a size of batches larger than storage can hold.
+    pub(super) fn is_over(&self, value: &str, batch_bytes_max: i32) -> bool {
+        BATCH_SIZES.contains(&self.name)
+            && value
+                .parse::<i32>()
+                .is_ok_and(|bytes| bytes > batch_bytes_max)
     }
 
     fn invalid(&self, value: &str, why: &str) -> BrokerError {

@@ -14,7 +14,7 @@ pub struct TopicConfig {
     pub segment_bytes: i32,
     /// A segment's age.
     pub segment_ms: i64,
-    /// A batch's largest size.
+    /// A batch's largest size; storage can hold one of it.
     pub max_message_bytes: i32,
     /// `LogAppendTime` instead of `CreateTime`.
     pub log_append_time: bool,
@@ -72,7 +72,9 @@ impl TopicConfig {
             retention_bytes: resolver.number("retention.bytes"),
             segment_bytes: i32::try_from(resolver.number("segment.bytes")).expect("an INT"),
             segment_ms: resolver.number("segment.ms"),
-            max_message_bytes: i32::try_from(resolver.number("max.message.bytes")).expect("an INT"),
+            max_message_bytes: i32::try_from(resolver.number("max.message.bytes"))
+                .expect("an INT")
+                .min(settings.batch_bytes_max),
             log_append_time: resolver.text("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: resolver.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: resolver.number("message.timestamp.after.max.ms"),

@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// The format of snapshots.
 const SNAPSHOT_VERSION: u8 = 1;
 
+/// How many topics a sentence about all of them names.
+const TOLD_TOPICS_MAX: usize = 3;
+
 /// A topic with an empty name, no overrides.
 const TOPIC_BYTES_MIN: usize = 16 + 4 + 4 + 8 + 4;
 
@@ -49,6 +52,41 @@ impl MetadataState {
             state.apply(&Change::decode(entry.as_ref())?)?;
         }
         Ok(state)
+    }
+
+    /// One sentence about what was set when storage could hold larger batches, if anything was.
+    /// It counts as what storage can hold now.
+    pub fn too_large_batches(&self) -> Option<String> {
+        let settings = self.image.settings();
+        let is_over = |value: Option<&str>| {
+            value
+                .and_then(|value| value.parse::<i32>().ok())
+                .is_some_and(|bytes| bytes > settings.batch_bytes_max)
+        };
+        let own = |topic: &&Arc<Topic>| {
+            is_over(topic.overrides.get("max.message.bytes").map(String::as_str))
+        };
+        let mut topics = self.image.topics().filter(own).map(|topic| &*topic.name);
+        let mut set: Vec<String> = topics
+            .by_ref()
+            .take(TOLD_TOPICS_MAX)
+            .map(|name| format!("max.message.bytes of topic {name}"))
+            .collect();
+        let more = topics.count();
+        if more > 0 {
+            set.push(format!("of {more} more topics"));
+        }
+        if is_over(settings.value("message.max.bytes")) {
+            set.push("message.max.bytes".to_owned());
+        }
+        (!set.is_empty()).then(|| {
+            format!(
+                "{} allowed larger batches than the {} bytes that now fit one file of the \
+                 write-ahead log (--wal-size): larger ones are refused",
+                set.join(", "),
+                settings.batch_bytes_max
+            )
+        })
     }
 
     /// The image of now.

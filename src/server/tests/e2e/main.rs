@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod admin;
+mod batch_sizes;
 mod client;
 mod cluster;
 mod hostile;

@@ -128,11 +128,10 @@ impl Wal {
             shard,
             seq: start.next_seq,
         };
-        let bytes = config.wal_first_file_bytes.max(2 * crate::config::BLOCK);
+        let bytes = config.wal_first_bytes();
         let first = WalFile::create(&dir, name, cluster_id, bytes, start.next_lsn).await?;
         let ring = Ring::new(config, first);
-        // A body shares its file with the headers round it.
-        let body_bytes_max = file::usize_of(ring.file_bytes - 4 * crate::config::BLOCK);
+        let body_bytes_max = config.batch_bytes_max();
         let wal = Rc::new(Self {
             generation,
             shard,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tailwater_shards::planted::{self, Planted};
 
 use super::file::WalFile;
-use crate::config::{BLOCK, StorageConfig};
+use crate::config::{BLOCK, StorageConfig, WAL_FILES_MIN};
 
 /// Where a commit goes.
 pub(crate) struct Placement {
@@ -39,8 +39,6 @@ pub(crate) enum For {
 
 /// The part of a file that carrying may take, and the part that appends may wait with.
 pub(crate) const FREEING_PART: u64 = 4;
-/// How many files of the usual size a ring has at least, besides the first.
-const FILES_MIN: u64 = 7;
 
 pub(crate) struct Ring {
     /// Oldest first; the last is the current one.
@@ -95,14 +93,14 @@ impl std::fmt::Debug for Ring {
 
 impl Ring {
     pub(crate) fn new(config: &StorageConfig, first: Rc<WalFile>) -> Self {
-        let rest = config.wal_bytes.saturating_sub(first.bytes);
-        let file_bytes =
-            (config.wal_file_bytes.min(rest / FILES_MIN) / BLOCK * BLOCK).max(8 * BLOCK);
+        let file_bytes = config.wal_ring_file_bytes();
         Self {
             position: BLOCK,
             file_bytes,
             bytes: first.bytes,
-            bytes_max: config.wal_bytes.max(first.bytes + FILES_MIN * file_bytes),
+            bytes_max: config
+                .wal_bytes
+                .max(first.bytes + WAL_FILES_MIN * file_bytes),
             next_seq: first.name.seq + 1,
             next_start_lsn: first.end_lsn(),
             in_use: VecDeque::from([first]),

@@ -3,8 +3,8 @@
 use super::{Controller, Decision};
 use crate::BrokerError;
 use crate::config::{
-    BrokerScope, ConfigChange, ConfigOutcome, ConfigReplacement, ConfigResource, Overrides,
-    ResourceKind, alter_broker, alter_topic, broker_values, nulls, topic_overrides,
+    BrokerScope, BrokerSettings, ConfigChange, ConfigOutcome, ConfigReplacement, ConfigResource,
+    Overrides, ResourceKind, alter_broker, alter_topic, broker_values, nulls, topic_overrides,
 };
 use crate::metadata::change::Change;
 use crate::metadata::image::Topic;
@@ -85,10 +85,7 @@ impl Controller {
         match resource.kind {
             ResourceKind::Topic => {
                 let topic = self.topic_to_alter(&resource.name)?;
-                let overrides = alteration.of_topic(topic, |name| {
-                    let settings = self.state.image().settings();
-                    settings.topic_value(name)
-                })?;
+                let overrides = alteration.of_topic(topic, self.state.image().settings())?;
                 let changed = overrides != topic.overrides;
                 Ok(changed.then_some(Change::SetTopicOverrides {
                     id: topic.id,
@@ -97,8 +94,9 @@ impl Controller {
             }
             ResourceKind::Broker => {
                 let scope = broker_scope(&resource.name, self.node_id)?;
-                let current = self.state.image().settings().dynamic(scope);
-                let values = alteration.of_broker(current)?;
+                let settings = self.state.image().settings();
+                let current = settings.dynamic(scope);
+                let values = alteration.of_broker(current, settings.batch_bytes_max)?;
                 let changed = values != *current;
                 Ok(changed.then_some(Change::SetBrokerValues { scope, values }))
             }
@@ -121,26 +119,26 @@ enum Alteration<'a> {
 }
 
 impl Alteration<'_> {
-    fn of_topic(
-        &self,
-        topic: &Topic,
-        default_of: impl Fn(&str) -> Option<String>,
-    ) -> Result<Overrides, BrokerError> {
+    fn of_topic(&self, topic: &Topic, settings: &BrokerSettings) -> Result<Overrides, BrokerError> {
         match self {
             Self::Replace(entries) => match nulls(entries) {
                 Some(names) => Err(BrokerError::InvalidRequest(format!(
                     "Null value not supported for : {names}"
                 ))),
-                None => topic_overrides(entries),
+                None => topic_overrides(entries, settings.batch_bytes_max),
             },
-            Self::Operations(operations) => alter_topic(&topic.overrides, operations, default_of),
+            Self::Operations(operations) => alter_topic(&topic.overrides, operations, settings),
         }
     }
 
-    fn of_broker(&self, current: &Overrides) -> Result<Overrides, BrokerError> {
+    fn of_broker(
+        &self,
+        current: &Overrides,
+        batch_bytes_max: i32,
+    ) -> Result<Overrides, BrokerError> {
         match self {
-            Self::Replace(entries) => broker_values(entries),
-            Self::Operations(operations) => alter_broker(current, operations),
+            Self::Replace(entries) => broker_values(entries, batch_bytes_max),
+            Self::Operations(operations) => alter_broker(current, operations, batch_bytes_max),
         }
     }
 }
