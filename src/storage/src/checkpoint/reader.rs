@@ -20,9 +20,22 @@ use crate::ids::Generation;
 pub(crate) struct Slot {
     pub(crate) counter: u64,
     pub(crate) groups: Vec<Group>,
+    /// Where in the file something follows that is no group of it.
+    pub(crate) rest: Option<u64>,
+    pub(crate) path: PathBuf,
     /// The generation that wrote it, and its shard.
     pub(crate) generation: Generation,
     pub(crate) shard: u16,
+}
+
+/// What of the checkpoints does not hold: torn when it was written, or rotten since. Only the WAL
+/// can tell: what a checkpoint that counted has freed is gone.
+#[derive(Debug)]
+pub(crate) struct Doubtful {
+    pub(crate) generation: Generation,
+    pub(crate) shard: u16,
+    pub(crate) path: PathBuf,
+    pub(crate) position: u64,
 }
 
 pub(crate) fn parse_name(name: &str) -> Option<(Generation, u16)> {
@@ -60,8 +73,12 @@ pub(crate) async fn list(
 }
 
 /// Reads the file that counts of each generation and shard, oldest generation first.
-pub(crate) async fn read_all(data_dir: &Path, cluster_id: Uuid) -> Result<Vec<Slot>, StorageError> {
+pub(crate) async fn read_all(
+    data_dir: &Path,
+    cluster_id: Uuid,
+) -> Result<(Vec<Slot>, Vec<Doubtful>), StorageError> {
     let mut slots = Vec::new();
+    let mut doubtful = Vec::new();
     for ((generation, shard), paths) in list(data_dir).await? {
         let mut best: Option<Slot> = None;
         let mut invalid = Vec::new();
@@ -83,9 +100,19 @@ pub(crate) async fn read_all(data_dir: &Path, cluster_id: Uuid) -> Result<Vec<Sl
                 "neither checkpoint of its shard is valid",
             ));
         }
+        let torn = best
+            .as_ref()
+            .and_then(|slot| Some((slot.path.clone(), slot.rest?)));
+        let places = invalid.into_iter().map(|path| (path, 0)).chain(torn);
+        doubtful.extend(places.map(|(path, position)| Doubtful {
+            generation,
+            shard,
+            path,
+            position,
+        }));
         slots.extend(best);
     }
-    Ok(slots)
+    Ok((slots, doubtful))
 }
 
 /// Reads one file. `None`: it does not count, its first group was never whole.
@@ -134,9 +161,13 @@ pub(crate) async fn read_slot(
     if groups.is_empty() {
         return Ok(None);
     }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let rest = rest.iter().any(|byte| *byte != 0).then_some(at as u64);
     Ok(Some(Slot {
         counter,
         groups,
+        rest,
+        path: path.into(),
         generation,
         shard,
     }))

@@ -31,10 +31,11 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
         });
     };
     open::check_wal_dir(config, &root).await?;
-    let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
+    let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let checkpoints_read = slots.len();
     let mut replay = Replay::default();
     let mut checkpoints = take_checkpoints(slots, &mut replay);
+    checkpoints.doubtful = doubtful;
     let retired = checkpoints.retired_below;
     let mut wals = Box::pin(open::open_wals(config, &root, retired, None)).await?;
     let mut report = RecoveryReport::default();

@@ -30,7 +30,7 @@ pub(crate) use self::scan::{Known, OldWal, Sink};
 pub use self::seeds::ShardSeed;
 pub(crate) use self::seeds::{Handoff, OldFileInfo};
 use crate::checkpoint::format::Seal;
-use crate::checkpoint::reader::{self, Slot};
+use crate::checkpoint::reader::{self, Doubtful, Slot};
 use crate::checkpoint::writer::directory;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
@@ -97,6 +97,7 @@ struct Checkpoints {
     known: BTreeMap<(Generation, u16), Known>,
     seals: BTreeMap<(Generation, u16), u64>,
     retired_below: Generation,
+    doubtful: Vec<Doubtful>,
 }
 
 /// Phase one of a start, on shard 0, before anything is served.
@@ -118,9 +119,10 @@ pub async fn recover(
     let (mut root, mut held) = enter(config, node_id, &mut report).await?;
     let mut replay = Replay::default();
     open::lock_checkpoints(config, &mut held).await?;
-    let slots = reader::read_all(&config.data_dir, root.cluster_id).await?;
+    let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let has_checkpoints = !slots.is_empty();
     let mut checkpoints = take_checkpoints(slots, &mut replay);
+    checkpoints.doubtful = doubtful;
     let mut wals = Box::pin(open::open_wals(
         config,
         &root,
@@ -147,7 +149,11 @@ pub async fn recover(
     let metadata = MetadataReplay { snapshot, entries };
     let topics = known_topics(&metadata).map_err(StorageError::MetadataUnreadable)?;
     let logs = assemble(&mut replay, &topics, &mut report);
-    let remove = unknown_directories(config, &topics).await?;
+    // What damage hides may be a topic's creation: then its directory is not to go.
+    let remove = match report.unknown_losses {
+        true => Vec::new(),
+        false => unknown_directories(config, &topics).await?,
+    };
 
     root.generation = Generation(root.generation.0 + 1);
     root.node_id = node_id;
@@ -366,6 +372,7 @@ async fn scan_all(
     report: &mut RecoveryReport,
 ) -> Result<Past, StorageError> {
     seal::read_seals(wals, checkpoints).await?;
+    refuse_lost_checkpoints(wals, checkpoints)?;
     let mut past = Past::default();
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
     for wal in wals.iter_mut() {
@@ -426,6 +433,41 @@ async fn scan_all(
         }
     }
     Ok(past)
+}
+
+/// A checkpoint that does not hold was torn when it was written, unless what only a checkpoint that
+/// counts may free is gone: the WAL before it, or the WALs of generations before its own. Then it
+/// is damaged, and nobody can tell what else it said: not even which topics there are.
+fn refuse_lost_checkpoints(wals: &[OldWal], checkpoints: &Checkpoints) -> Result<(), StorageError> {
+    let from_lsn = |key| {
+        checkpoints
+            .known
+            .get(&key)
+            .map_or(0, |known| known.from_lsn)
+    };
+    let files = |(generation, shard)| {
+        let own = move |wal: &&OldWal| wal.generation == generation && wal.shard == shard;
+        wals.iter().find(own).map(|wal| wal.files.as_slice())
+    };
+    for doubtful in &checkpoints.doubtful {
+        let own = (doubtful.generation, doubtful.shard);
+        let begins = files(own).and_then(|files| files.first());
+        let freed = begins.is_some_and(|first| first.start_lsn > from_lsn(own));
+        let retired = checkpoints.seals.iter().any(|(key, end)| {
+            key.0 < doubtful.generation
+                && key.0 >= checkpoints.retired_below
+                && *end > from_lsn(*key)
+                && files(*key).is_none()
+        });
+        if freed || retired {
+            return Err(StorageError::corrupt(
+                &doubtful.path,
+                doubtful.position,
+                "a checkpoint that had been durable is damaged",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn assemble(
