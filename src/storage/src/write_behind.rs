@@ -328,6 +328,7 @@ async fn write_checkpoint(
         still_changed(shared, &changed, dropped);
         return Err(error);
     }
+    shared.wal.set_checkpoint(writer.number());
     shared.retired_below.set(group.retired_below);
     if let Some(upto) = metadata_upto {
         shared.metadata.borrow_mut().covered = Some(upto);

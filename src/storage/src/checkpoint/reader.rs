@@ -9,7 +9,7 @@ use tailwater_shards::{BLOCK_BYTES, File, IoClass, OpenOptions, dir};
 use uuid::Uuid;
 
 use super::format::{GROUP_HEADER_BYTES, Group, GroupHeader};
-use super::writer::{directory, file_name};
+use super::writer::{directory, file_name, number};
 use crate::error::StorageError;
 use crate::fields::{Reader, blocks};
 use crate::file_header::{FileHeader, HeaderProblem, Kind};
@@ -28,14 +28,21 @@ pub(crate) struct Slot {
     pub(crate) shard: u16,
 }
 
-/// What of the checkpoints does not hold: torn when it was written, or rotten since. Only the WAL
-/// can tell: what a checkpoint that counted has freed is gone.
+/// What of the checkpoints does not hold: torn when it was written, or rotten since. The WAL tells
+/// which: its commits name the checkpoint that counted, and what it has freed is gone.
 #[derive(Debug)]
 pub(crate) struct Doubtful {
     pub(crate) generation: Generation,
     pub(crate) shard: u16,
     pub(crate) path: PathBuf,
     pub(crate) position: u64,
+}
+
+impl Slot {
+    /// The number of the last group that is whole.
+    pub(crate) fn number(&self) -> u64 {
+        number(self.counter, self.groups.len() as u64)
+    }
 }
 
 pub(crate) fn parse_name(name: &str) -> Option<(Generation, u16)> {
@@ -84,53 +91,57 @@ pub(crate) async fn read_all(
         let mut invalid = Vec::new();
         for path in paths {
             match read_slot(&path, cluster_id, generation, shard).await? {
-                Some(slot) if best.as_ref().is_none_or(|b| b.counter < slot.counter) => {
+                Ok(slot) if best.as_ref().is_none_or(|b| b.counter < slot.counter) => {
                     best = Some(slot);
                 }
-                Some(_) => {}
-                None => invalid.push(path),
+                Ok(_) => {}
+                Err(position) => invalid.push((path, position)),
             }
         }
         // A first checkpoint may be torn, and so may one file while the other counts. But two
         // files are there only once one of them counted.
-        if let (None, [path, _]) = (&best, invalid.as_slice()) {
+        if let (None, [(path, position), _]) = (&best, invalid.as_slice()) {
             return Err(StorageError::corrupt(
                 path,
-                0,
+                *position,
                 "neither checkpoint of its shard is valid",
             ));
         }
         let torn = best
             .as_ref()
             .and_then(|slot| Some((slot.path.clone(), slot.rest?)));
-        let places = invalid.into_iter().map(|path| (path, 0)).chain(torn);
-        doubtful.extend(places.map(|(path, position)| Doubtful {
-            generation,
-            shard,
-            path,
-            position,
-        }));
+        doubtful.extend(
+            invalid
+                .into_iter()
+                .chain(torn)
+                .map(|(path, position)| Doubtful {
+                    generation,
+                    shard,
+                    path,
+                    position,
+                }),
+        );
         slots.extend(best);
     }
     Ok((slots, doubtful))
 }
 
-/// Reads one file. `None`: it does not count, its first group was never whole.
+/// Reads one file; where it stops making sense if it does not count: its first group is not whole.
 pub(crate) async fn read_slot(
     path: &Path,
     cluster_id: Uuid,
     generation: Generation,
     shard: u16,
-) -> Result<Option<Slot>, StorageError> {
+) -> Result<Result<Slot, u64>, StorageError> {
     let bytes = read_whole(path).await?;
     let header = match FileHeader::decode(Kind::Checkpoint, path, &bytes) {
         Ok(header) => header,
-        Err(HeaderProblem::Invalid(_)) => return Ok(None),
+        Err(HeaderProblem::Invalid(_)) => return Ok(Err(0)),
         Err(HeaderProblem::Refused(error)) => return Err(error),
     };
     let mut r = Reader(&header.body);
     let (Some(own_shard), Some(counter)) = (r.u16(), r.u64()) else {
-        return Ok(None);
+        return Ok(Err(0));
     };
     if header.cluster_id != cluster_id || header.generation != generation || own_shard != shard {
         let what = "it belongs to another data directory, generation or shard".to_owned();
@@ -159,11 +170,11 @@ pub(crate) async fn read_slot(
         later += BLOCK_BYTES;
     }
     if groups.is_empty() {
-        return Ok(None);
+        return Ok(Err(at as u64));
     }
     let rest = bytes.get(at..).unwrap_or_default();
     let rest = rest.iter().any(|byte| *byte != 0).then_some(at as u64);
-    Ok(Some(Slot {
+    Ok(Ok(Slot {
         counter,
         groups,
         rest,

@@ -23,6 +23,16 @@ pub(crate) fn file_name(generation: Generation, shard: u16, slot: char) -> Strin
     format!("{:010}-{shard:05}.{slot}", generation.0)
 }
 
+/// Numbers rise from checkpoint to checkpoint of one generation and shard.
+pub(crate) fn number(counter: u64, groups: u64) -> u64 {
+    counter << 32 | groups
+}
+
+/// The slot of the file with this counter.
+pub(crate) fn slot(counter: u64) -> char {
+    if counter % 2 == 1 { 'a' } else { 'b' }
+}
+
 pub(crate) struct CheckpointWriter {
     dir: PathBuf,
     cluster_id: Uuid,
@@ -61,6 +71,11 @@ impl CheckpointWriter {
         self.counter == 0 || self.end > (2 * self.full_bytes).max(REWRITE_BYTES_MIN)
     }
 
+    /// The number of the checkpoint that counts: which file, and how many groups of it.
+    pub(crate) fn number(&self) -> u64 {
+        number(self.counter, self.seq + 1)
+    }
+
     /// Writes a group; it counts when this returns. With `full` it names every partition and
     /// begins the other file.
     pub(crate) async fn write(&mut self, group: &Group, full: bool) -> Result<(), StorageError> {
@@ -77,8 +92,9 @@ impl CheckpointWriter {
 
     async fn write_full(&mut self, group: &Group) -> Result<(), StorageError> {
         let counter = self.counter + 1;
-        let slot = if counter % 2 == 1 { 'a' } else { 'b' };
-        let path = self.dir.join(file_name(self.generation, self.shard, slot));
+        let path = self
+            .dir
+            .join(file_name(self.generation, self.shard, slot(counter)));
         let mut buf = group.encode(counter, 0, BLOCK_BYTES);
         let mut body = Writer::default();
         body.u16(self.shard);
@@ -99,7 +115,12 @@ impl CheckpointWriter {
         if !locked {
             return Err(StorageError::Locked { path });
         }
-        if let Err(error) = write(&file, 0, &buf).await {
+        // What an earlier use left behind the new group would look like one that is damaged.
+        let written = match file.truncate(0).await {
+            Ok(()) => write(&file, 0, &buf).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
             // Its lock has to be free when there is room and this is done again.
             file.close().await;
             return Err(StorageError::io("cannot write", &path)(error));

@@ -40,6 +40,7 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
     let mut wals = Box::pin(open::open_wals(config, &root, retired, None)).await?;
     let mut report = RecoveryReport::default();
     Box::pin(scan_all(
+        config,
         &mut wals,
         &mut checkpoints,
         &mut replay,
@@ -52,10 +53,11 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
         damage.push(found);
     }
     let now_ms = wall_clock_ms();
+    let missing_in = replay.missing_in.clone().unwrap_or_default();
     let partitions = std::mem::take(&mut replay.partitions);
     let logs = partitions
         .into_iter()
-        .map(|(tp, found)| (tp, found.assemble(now_ms)));
+        .map(|(tp, found)| (tp, found.assemble(tp, now_ms, &missing_in)));
     Ok(Inspection {
         logs: logs.collect(),
         wal_files: wals.iter().map(|wal| wal.files.len()).sum(),

@@ -6,6 +6,7 @@
 //! file of an idle partition opened.
 #![deny(clippy::indexing_slicing)]
 
+mod doubt;
 mod inspect;
 mod open;
 mod replay;
@@ -98,6 +99,10 @@ struct Checkpoints {
     seals: BTreeMap<(Generation, u16), u64>,
     retired_below: Generation,
     doubtful: Vec<Doubtful>,
+    /// The number of the last checkpoint read.
+    read: BTreeMap<(Generation, u16), u64>,
+    /// The last one that a commit of the WAL says was durable.
+    testified: BTreeMap<(Generation, u16), u64>,
 }
 
 /// Phase one of a start, on shard 0, before anything is served.
@@ -137,6 +142,7 @@ pub async fn recover(
     }
     root.has_wal |= !wals.is_empty();
     let past = Box::pin(scan_all(
+        config,
         &mut wals,
         &mut checkpoints,
         &mut replay,
@@ -312,6 +318,8 @@ fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
         .into_iter()
         .filter(|slot| slot.generation >= all.retired_below)
     {
+        all.read
+            .insert((slot.generation, slot.shard), slot.number());
         let known = all.known.entry((slot.generation, slot.shard)).or_default();
         for group in slot.groups {
             known.from_lsn = known.from_lsn.max(group.replay_lsn);
@@ -366,13 +374,13 @@ struct Past {
 }
 
 async fn scan_all(
+    config: &StorageConfig,
     wals: &mut [OldWal],
     checkpoints: &mut Checkpoints,
     replay: &mut Replay,
     report: &mut RecoveryReport,
 ) -> Result<Past, StorageError> {
     seal::read_seals(wals, checkpoints).await?;
-    refuse_lost_checkpoints(wals, checkpoints)?;
     let mut past = Past::default();
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
     for wal in wals.iter_mut() {
@@ -394,6 +402,7 @@ async fn scan_all(
         }
         replay.file_base = past.files.len();
         let scanned = wal.scan(known, replay).await;
+        checkpoints.testified.insert(key, scanned.checkpoint);
         report.commits += scanned.commits;
         report.torn_tails += usize::from(scanned.torn);
         past.seals.push(Seal {
@@ -407,6 +416,10 @@ async fn scan_all(
             start_lsn: file.start_lsn,
         }));
     }
+    doubt::judge(&config.data_dir, wals, checkpoints, replay, report)?;
+    replay
+        .missing_in
+        .get_or_insert_with(|| (config.wal_path(), 0));
     // A WAL that a seal or a checkpoint knows to hold something, and of which no file is there.
     let sealed = checkpoints.seals.iter().map(|(key, end)| (*key, *end));
     let checked = checkpoints
@@ -435,41 +448,6 @@ async fn scan_all(
     Ok(past)
 }
 
-/// A checkpoint that does not hold was torn when it was written, unless what only a checkpoint that
-/// counts may free is gone: the WAL before it, or the WALs of generations before its own. Then it
-/// is damaged, and nobody can tell what else it said: not even which topics there are.
-fn refuse_lost_checkpoints(wals: &[OldWal], checkpoints: &Checkpoints) -> Result<(), StorageError> {
-    let from_lsn = |key| {
-        checkpoints
-            .known
-            .get(&key)
-            .map_or(0, |known| known.from_lsn)
-    };
-    let files = |(generation, shard)| {
-        let own = move |wal: &&OldWal| wal.generation == generation && wal.shard == shard;
-        wals.iter().find(own).map(|wal| wal.files.as_slice())
-    };
-    for doubtful in &checkpoints.doubtful {
-        let own = (doubtful.generation, doubtful.shard);
-        let begins = files(own).and_then(|files| files.first());
-        let freed = begins.is_some_and(|first| first.start_lsn > from_lsn(own));
-        let retired = checkpoints.seals.iter().any(|(key, end)| {
-            key.0 < doubtful.generation
-                && key.0 >= checkpoints.retired_below
-                && *end > from_lsn(*key)
-                && files(*key).is_none()
-        });
-        if freed || retired {
-            return Err(StorageError::corrupt(
-                &doubtful.path,
-                doubtful.position,
-                "a checkpoint that had been durable is damaged",
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn assemble(
     replay: &mut Replay,
     topics: &BTreeMap<Uuid, TopicEra>,
@@ -477,6 +455,7 @@ fn assemble(
 ) -> Vec<(TopicPartition, SeedLog)> {
     let now_ms = wall_clock_ms();
     let mut logs = Vec::new();
+    let missing_in = replay.missing_in.clone().unwrap_or_default();
     for (tp, partition) in std::mem::take(&mut replay.partitions) {
         let lives = topics
             .get(&tp.topic)
@@ -484,7 +463,7 @@ fn assemble(
         if !lives {
             continue;
         }
-        let log = partition.assemble(now_ms);
+        let log = partition.assemble(tp, now_ms, &missing_in);
         report.replayed_bytes += log.runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
         if let Some(damage) = &log.damage {
             report.damage.push(damage.clone());

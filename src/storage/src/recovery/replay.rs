@@ -6,6 +6,7 @@
 #![deny(clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use tailwater_record::batches;
@@ -58,6 +59,8 @@ pub(crate) struct Replay {
     pub(crate) metadata_snapshot: Option<(u64, Bytes)>,
     pub(crate) lost_metadata: Option<Corrupt>,
     pub(crate) lost_unknown: Vec<Corrupt>,
+    /// What to name when records are missing of which nothing else is known: a file and a position.
+    pub(crate) missing_in: Option<(PathBuf, u64)>,
     /// What is added to a file's index: the files of all WALs are numbered through.
     pub(crate) file_base: usize,
 }
@@ -166,7 +169,12 @@ impl Partition {
     }
 
     /// The log that checkpoint and runs come to.
-    pub(crate) fn assemble(mut self, now_ms: i64) -> SeedLog {
+    pub(crate) fn assemble(
+        mut self,
+        tp: TopicPartition,
+        now_ms: i64,
+        missing_in: &(PathBuf, u64),
+    ) -> SeedLog {
         let record = self.record.take();
         let mut log = SeedLog::default();
         let mut expected_end = 0;
@@ -192,7 +200,10 @@ impl Partition {
         let gap = self.join(&mut log, now_ms);
         self.take_epochs_and_producers(&mut log, epochs);
         if log.damage.is_none() {
-            log.damage = self.damage(&log, gap, expected_end);
+            let missing = self.damage(&log, gap, expected_end);
+            log.damage = missing.map(|what| {
+                what.unwrap_or_else(|until| missing_of(tp, log.end, until, missing_in))
+            });
         }
         log.log_start = log.log_start.max(self.log_start).min(log.end);
         log.epochs.trim_start(log.log_start);
@@ -249,21 +260,29 @@ impl Partition {
         log.producers.batches = batches;
     }
 
-    /// What acknowledged records are missing, if any are.
-    fn damage(&self, log: &SeedLog, gap: Option<i64>, expected_end: i64) -> Option<Corrupt> {
+    /// What acknowledged records are missing, if any are: the damage, or up to where if nothing
+    /// tells where they had been.
+    fn damage(
+        &self,
+        log: &SeedLog,
+        gap: Option<i64>,
+        expected_end: i64,
+    ) -> Option<Result<Corrupt, i64>> {
         let named = self.lost.iter().find(|(_, end, _)| *end > log.end);
         if let Some((_, _, damage)) = named {
-            return Some(damage.clone());
+            return Some(Ok(damage.clone()));
         }
         let until = gap.or_else(|| (log.end < expected_end).then_some(expected_end))?;
-        Some(Corrupt {
-            file: "WAL".into(),
-            position: 0,
-            what: format!(
-                "records {}..{until} that had been durable are missing",
-                log.end
-            ),
-        })
+        Some(Err(until))
+    }
+}
+
+fn missing_of(tp: TopicPartition, end: i64, until: i64, missing_in: &(PathBuf, u64)) -> Corrupt {
+    let (file, position) = missing_in;
+    Corrupt {
+        file: file.clone(),
+        position: *position,
+        what: format!("records {end}..{until} of {tp} that had been durable are missing"),
     }
 }
 

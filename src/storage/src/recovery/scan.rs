@@ -48,6 +48,17 @@ pub(crate) struct Scanned {
     pub(crate) end_lsn: u64,
     pub(crate) commits: u64,
     pub(crate) torn: bool,
+    /// The number of the last checkpoint that a commit says was durable.
+    pub(crate) checkpoint: u64,
+}
+
+/// What the valid commits after some place tell.
+#[derive(Debug, Default)]
+struct Evidence {
+    /// The first of them.
+    next: Option<u64>,
+    durable_lsn: u64,
+    checkpoint: u64,
 }
 
 /// A commit that was found where one was expected.
@@ -101,10 +112,9 @@ impl OldWal {
         file.header_at(lsn).await.map(|(header, _)| header)
     }
 
-    /// The first valid commit after the LSN, and the largest `durable_lsn` of any.
-    async fn evidence_after(&mut self, lsn: u64) -> (Option<u64>, u64) {
-        let mut next = None;
-        let mut durable = 0;
+    /// What the commits after the LSN tell.
+    async fn evidence_after(&mut self, lsn: u64) -> Evidence {
+        let mut evidence = Evidence::default();
         for file in self.files.iter_mut().filter(|file| file.end_lsn() > lsn) {
             let mut at = if file.start_lsn > lsn {
                 file.start_lsn
@@ -115,8 +125,9 @@ impl OldWal {
             while at < file.end_lsn() {
                 match file.header_at(at).await {
                     Some((header, _)) => {
-                        next.get_or_insert(at);
-                        durable = durable.max(header.durable_lsn);
+                        evidence.next.get_or_insert(at);
+                        evidence.durable_lsn = evidence.durable_lsn.max(header.durable_lsn);
+                        evidence.checkpoint = evidence.checkpoint.max(header.checkpoint);
                         at = header.end_lsn();
                     }
                     // A file begins with a commit or has none: its rest need not be searched.
@@ -125,7 +136,7 @@ impl OldWal {
                 }
             }
         }
-        (next, durable)
+        evidence
     }
 
     /// Walks the WAL and hands every entry over, in order.
@@ -142,6 +153,7 @@ impl OldWal {
                 Found::Whole(header, sum, commit) => {
                     self.hand_over(&header, &commit, sink);
                     scanned.commits += 1;
+                    scanned.checkpoint = scanned.checkpoint.max(header.checkpoint);
                     before = Some((lsn, sum));
                     lsn = header.end_lsn();
                     scanned.end_lsn = lsn;
@@ -154,8 +166,15 @@ impl OldWal {
                 }
                 Found::Broken(..) | Found::Nothing => {}
             }
-            let (next, durable) = self.evidence_after(lsn).await;
-            let durable = durable.max(known.durable_lsn).max(known.seal.unwrap_or(0));
+            let Evidence {
+                next,
+                durable_lsn,
+                checkpoint,
+            } = self.evidence_after(lsn).await;
+            scanned.checkpoint = scanned.checkpoint.max(checkpoint);
+            let durable = durable_lsn
+                .max(known.durable_lsn)
+                .max(known.seal.unwrap_or(0));
             if durable <= lsn || planted::is(Planted::RotTakenForTornTail) {
                 scanned.torn = next.is_some() || matches!(found, Found::Broken(..));
                 break;

@@ -134,6 +134,7 @@ pub(super) async fn seal_past(
         prev_lsn: 0,
         prev_crc: 0,
         durable_lsn: 0,
+        checkpoint: 0,
     };
     let built = build_headers(&mut plan, chain);
     let handle: File = file.handle();

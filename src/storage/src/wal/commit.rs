@@ -151,6 +151,7 @@ pub(crate) struct Chain {
     pub(crate) prev_lsn: u64,
     pub(crate) prev_crc: u32,
     pub(crate) durable_lsn: u64,
+    pub(crate) checkpoint: u64,
 }
 
 /// Copies each item's body to its place, patched. This is the one copy of a record's bytes
@@ -220,6 +221,7 @@ fn finish(plan: &mut Plan, mut buf: DmaBuf, chain: Chain) -> Built {
         length: u32::try_from(plan.length).expect("a commit is far below 4 GiB"),
         durable_lsn: chain.durable_lsn,
         entries: u32::try_from(plan.entries.len()).expect("bounded by its bytes"),
+        checkpoint: chain.checkpoint,
     };
     let header_crc = header.encode_into(&mut buf);
     let buf = buf.freeze();

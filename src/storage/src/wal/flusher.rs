@@ -75,7 +75,7 @@ impl Wal {
         let settled = self.progress.borrow().is_settled();
         let uncovered = {
             let chain = self.chain.get();
-            chain.last_end_lsn > chain.told_durable_lsn
+            self.is_uncovered(&chain)
         };
         match (waiting, settled, uncovered) {
             (true, ..) | (false, false, _) => Step::Wait,
@@ -201,11 +201,17 @@ impl Wal {
         ))
     }
 
+    /// Whether the last commit says less than could be said: of what is durable, or of the
+    /// checkpoint that counts.
+    fn is_uncovered(&self, chain: &ChainState) -> bool {
+        chain.last_end_lsn > chain.told_durable_lsn || chain.told_checkpoint < self.checkpoint.get()
+    }
+
     /// An empty commit, so that the last one is covered by a `durable_lsn` too.
     fn cover(&self) -> Option<Outgoing> {
         let chain = self.chain.get();
         let idle = self.gather.borrow().is_empty() && self.progress.borrow().is_settled();
-        if !idle || self.in_flight.get() > 0 || chain.last_end_lsn <= chain.told_durable_lsn {
+        if !idle || self.in_flight.get() > 0 || !self.is_uncovered(&chain) {
             return None;
         }
         let mut plan = Plan::of_headers(Vec::new());
@@ -241,6 +247,7 @@ impl Wal {
             prev_lsn,
             prev_crc,
             durable_lsn: self.progress.borrow().durable_lsn,
+            checkpoint: self.checkpoint.get(),
         }
     }
 
@@ -306,6 +313,7 @@ impl Wal {
             before: Some((placement.lsn, built.header_crc)),
             last_end_lsn: end_lsn,
             told_durable_lsn: progress.durable_lsn,
+            told_checkpoint: self.checkpoint.get(),
             last_completes: completes,
         });
         // One operation serves if no other commit waits for a sync that this one's may not be,

@@ -32,6 +32,8 @@ pub(crate) struct CommitHeader {
     /// Everything that begins below was durable when this commit was built.
     pub(crate) durable_lsn: u64,
     pub(crate) entries: u32,
+    /// The number of the shard's checkpoint that was durable when this commit was built; 0: none.
+    pub(crate) checkpoint: u64,
 }
 
 impl CommitHeader {
@@ -48,6 +50,7 @@ impl CommitHeader {
         w.u32(self.prev_crc);
         w.u32(self.length);
         w.u32(self.entries);
+        w.u64(self.checkpoint);
         w.0.resize(COMMIT_HEADER_BYTES - 4, 0);
         let sum = crc(&w.0);
         w.u32(sum);
@@ -74,6 +77,7 @@ impl CommitHeader {
             prev_crc: r.u32()?,
             length: r.u32()?,
             entries: r.u32()?,
+            checkpoint: r.u64()?,
         };
         let (covered, stored) = bytes.split_at_checked(COMMIT_HEADER_BYTES - 4)?;
         let sum = crc(covered);
@@ -252,6 +256,7 @@ mod tests {
             length: 4096,
             durable_lsn: 4096,
             entries: 2,
+            checkpoint: 3,
         };
         let mut bytes = [0; COMMIT_HEADER_BYTES];
         let sum = header.encode_into(&mut bytes);

@@ -71,6 +71,9 @@ pub(crate) struct Wal {
     ring: RefCell<Ring>,
     tail_cache: RefCell<TailCache>,
     chain: Cell<ChainState>,
+    /// The number of the checkpoint that counts, which every commit names: so a start can tell a
+    /// checkpoint that was torn when it was written from one that has rotted since.
+    checkpoint: Cell<u64>,
     in_flight: Cell<usize>,
     /// Carries and lists take turns when both wait.
     carried_last: Cell<bool>,
@@ -109,6 +112,7 @@ struct ChainState {
     last_end_lsn: u64,
     /// The `durable_lsn` of the last commit built.
     told_durable_lsn: u64,
+    told_checkpoint: u64,
     last_completes: u64,
 }
 
@@ -154,8 +158,10 @@ impl Wal {
                 before: start.before,
                 last_end_lsn: start.durable_lsn,
                 told_durable_lsn: 0,
+                told_checkpoint: 0,
                 last_completes: 0,
             }),
+            checkpoint: Cell::new(0),
             in_flight: Cell::new(0),
             carried_last: Cell::new(false),
             cached_due: Cell::new(None),
@@ -227,6 +233,12 @@ impl Wal {
     /// The ticket of everything appended so far.
     pub(crate) fn last_ticket(&self) -> Ticket {
         Ticket(self.gather.borrow().last_seq())
+    }
+
+    /// A checkpoint counts now: what it says of the WAL may be used.
+    pub(crate) fn set_checkpoint(&self, number: u64) {
+        self.checkpoint.set(number);
+        self.work.notify_one();
     }
 
     /// Everything that begins below is durable.

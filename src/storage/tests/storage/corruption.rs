@@ -1,6 +1,6 @@
 //! Damage to what was acknowledged is named and contained; a torn tail is not damage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tailwater_shards::sim::Simulation;
@@ -8,8 +8,8 @@ use tailwater_shards::{dir, sleep};
 use tailwater_storage::{ReadError, StorageConfig, StorageError, Sync};
 
 use crate::checks::read_all;
-use crate::harness::DATA;
-use crate::solo::{append, fill, one, solo, tp};
+use crate::harness::{DATA, small};
+use crate::solo::{append, fill, one, refused, solo, tp};
 
 /// A WAL large enough that nothing is freed.
 fn roomy() -> StorageConfig {
@@ -202,5 +202,105 @@ fn a_missing_wal_file_is_damage() {
             "{:?}",
             started.report
         );
+    });
+}
+
+fn checkpoint(generation: u64) -> PathBuf {
+    PathBuf::from(format!("{DATA}/checkpoint/{generation:010}-00000.a"))
+}
+
+/// Where the groups of a checkpoint file begin.
+fn groups(sim: &mut Simulation, path: &Path) -> Vec<u64> {
+    let bytes = sim.read_file(path).unwrap();
+    let blocks = bytes.chunks(4096).enumerate().skip(1);
+    blocks
+        .filter(|(_, block)| block.starts_with(b"pcWT"))
+        .map(|(index, _)| index as u64 * 4096)
+        .collect()
+}
+
+async fn segments_are_there(log: &tailwater_storage::Log) -> bool {
+    let tp = log.topic_partition();
+    let path = format!(
+        "{DATA}/{}/{}/00000000000000000000.log",
+        tp.topic, tp.partition
+    );
+    dir::exists(Path::new(&path)).await.unwrap()
+}
+
+#[test]
+fn a_rotten_only_checkpoint_that_has_freed_something_is_refused_and_nothing_is_removed() {
+    // The second generation has a file of seals before its ring, and the first one's files are gone.
+    for generation in [1, 2] {
+        let mut sim = Simulation::new(8 + generation);
+        for _ in 0..generation {
+            solo(&mut sim, &small(), |started| async move {
+                let log = started.log(0);
+                fill(&started, &log, 300, 8_000).await;
+                sleep(Duration::from_secs(10)).await;
+                assert!(segments_are_there(&log).await);
+            });
+            sim.run_until_idle();
+        }
+        let path = checkpoint(generation);
+        let first = groups(&mut sim, &path)[0];
+        assert_eq!(first, 4096);
+        for place in [20, first + 20, first + 60] {
+            sim.faults().corrupt(&path, place, 1).unwrap();
+            let before = sim.read_file(Path::new("/data/root")).unwrap();
+            let error = refused(&mut sim, &small(), 1);
+            let StorageError::Corrupt(damage) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(damage.file, path, "{damage}");
+            assert_eq!(damage.position, if place < 4096 { 0 } else { 4096 });
+            assert_eq!(before, sim.read_file(Path::new("/data/root")).unwrap());
+            sim.faults().corrupt(&path, place, 1).unwrap();
+        }
+        solo(&mut sim, &small(), move |started| async move {
+            let records = 300 * generation as usize;
+            assert_eq!(read_all(&started.log(0)).await.len(), records);
+        });
+    }
+}
+
+#[test]
+fn a_rotten_last_checkpoint_group_is_named_and_the_wal_serves_what_it_said() {
+    let mut sim = Simulation::new(11);
+    solo(&mut sim, &roomy(), |started| async move {
+        for _ in 0..3 {
+            fill(&started, &started.log(0), 2, 100).await;
+            assert!(started.storage.checkpoint_now().await.unwrap());
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    sim.run_until_idle();
+    let groups = groups(&mut sim, &checkpoint(1));
+    assert_eq!(groups.len(), 3);
+    sim.faults()
+        .corrupt(&checkpoint(1), groups[2] + 60, 1)
+        .unwrap();
+    solo(&mut sim, &roomy(), move |started| async move {
+        assert_eq!(started.report.damage.len(), 1, "{:?}", started.report);
+        assert_eq!(started.report.damage[0].file, checkpoint(1));
+        assert_eq!(started.report.damage[0].position, groups[2]);
+        assert!(!started.report.unknown_losses);
+        assert_eq!(read_all(&started.log(0)).await.len(), 6);
+    });
+}
+
+#[test]
+fn a_checkpoint_torn_when_it_was_written_is_no_damage() {
+    let mut sim = Simulation::new(12);
+    solo(&mut sim, &roomy(), |started| async move {
+        fill(&started, &started.log(0), 2, 100).await;
+        assert!(started.storage.checkpoint_now().await.unwrap());
+        // It ends before any commit could say that the checkpoint is durable.
+    });
+    sim.run_until_idle();
+    sim.faults().corrupt(&checkpoint(1), 4096 + 60, 1).unwrap();
+    solo(&mut sim, &roomy(), |started| async move {
+        assert!(started.report.damage.is_empty(), "{:?}", started.report);
+        assert_eq!(read_all(&started.log(0)).await.len(), 2);
     });
 }
