@@ -35,6 +35,12 @@ def record(i, timestamp_delta, key, value, headers=()):
     return zigzag(len(body)) + body
 
 
+def zstd(data):
+    """A zstd frame of one block that is stored, not compressed: at most 255 bytes."""
+    header = struct.pack("<IBB", 0xFD2FB528, 0x20, len(data))
+    return header + (len(data) << 3 | 1).to_bytes(3, "little") + data
+
+
 def batch(
     values,
     timestamp,

@@ -7,12 +7,13 @@ import struct
 import time
 import uuid
 
-from batches import batch
+from batches import batch, record, zstd
 
 T0 = int(time.time()) * 1000 - 60_000  # recent, so that no retention takes the records away
 NOBODY = uuid.UUID("11111111-2222-4333-8444-555555555555")
 LOG = "d-log"  # ten records in three batches, made by the set-up
 TRUNCATED = "d-truncated"  # the same, with its first four deleted
+ZSTD = "d-zstd"  # a topic of compression.type=zstd with one record in it
 
 
 def halve(body):
@@ -57,6 +58,7 @@ def fresh(v):
 
 
 GARBAGE = b"\x7f\x01\x02 not records at all"
+NONE_ZSTD = zstd(record(0, 0, b"k0", b"a"))  # one record, as zstd that compresses nothing
 PRODUCE = [
     good("three records", produce(fresh, batch([b"a", b"b", b"c"], T0))),
     good("idempotent", produce(fresh, lambda v: batch([b"a"], T0, producer=(9000 + v, 0, 0)))),
@@ -78,7 +80,17 @@ PRODUCE = [
     Case("a transactional batch", produce(fresh, batch([b"a"], T0, attributes=0x10, producer=(77, 0, 0)))),
     Case("unknown codec", produce(fresh, batch([b"a"], T0, attributes=7))),
     Case("gzip over garbage", produce(fresh, batch([b"a"], T0, attributes=1, records=GARBAGE))),
+    good("zstd", produce(fresh, batch([b"a"], T0, attributes=4, records=NONE_ZSTD))),
+    good("to a topic of zstd", produce(ZSTD, batch([b"a"], T0))),
     Case("acks of 5", produce(fresh, batch([b"a"], T0), acks=5)),
+    Case("acks of 5, unknown topic", produce("d-nowhere", batch([b"a"], T0), acks=5, known=NOBODY)),
+    Case("acks of 5, unknown partition", produce(fresh, batch([b"a"], T0), partition=7, acks=5)),
+    Case("acks of 5, magic 1", produce(fresh, batch([b"a"], T0, magic=1), acks=5)),
+    Case("acks of 5, two batches", produce(fresh, batch([b"a"], T0) + batch([b"b"], T0), acks=5)),
+    Case("acks of 5, no records", produce(fresh, b"", acks=5)),
+    Case("acks of 5, wrong CRC", produce(fresh, batch([b"a"], T0, crc_xor=1), acks=5)),
+    Case("acks of 5, zstd", produce(fresh, batch([b"a"], T0, attributes=4, records=NONE_ZSTD), acks=5)),
+    Case("acks of 5, too large", produce(fresh, batch([bytes(1_100_000)], T0), acks=5)),
     Case("too large", produce(fresh, batch([bytes(1_100_000)], T0))),
     Case("no records", produce(fresh, b"")),
     Case("null records", produce(fresh, None), patience=1),
@@ -113,6 +125,9 @@ FETCH = [
     good("read committed", fetch(LOG, 0, isolation_level=1)),
     good("a new session", fetch(LOG, 0, session_epoch=0), versions=(7, 99)),
     good("after the log start", fetch(TRUNCATED, 4)),
+    good("of a topic of zstd", fetch(ZSTD, 0, part_bytes=1)),
+    Case("past the end of a topic of zstd", fetch(ZSTD, 5000)),
+    Case("an unknown partition of a topic of zstd", fetch(ZSTD, 0, partition=9)),
     Case("before the log start", fetch(TRUNCATED, 1)),
     Case("past the end", fetch(LOG, 11)),
     Case("a negative offset", fetch(LOG, -5)),
@@ -421,7 +436,9 @@ def set_up(ctx):
     for name, count in topics:
         ctx.call(19, 5, create(name, count)(5, ctx))
     ctx.call(19, 5, create("d-configured", configs=[("retention.ms", "86400000"), ("max.message.bytes", "500000")])(5, ctx))
-    ctx.settle([name for name, _ in topics] + ["d-configured"])
+    ctx.call(19, 5, create(ZSTD, configs=[("compression.type", "zstd")])(5, ctx))
+    ctx.settle([name for name, _ in topics] + ["d-configured", ZSTD])
+    ctx.call(0, 9, produce(ZSTD, batch([b"a"], T0, attributes=4, records=NONE_ZSTD))(9, ctx))
     for name in (LOG, TRUNCATED):
         for i, n in enumerate((4, 3, 3)):
             values = [struct.pack(">II", i, j) * 20 for j in range(n)]

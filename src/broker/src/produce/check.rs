@@ -20,12 +20,32 @@ pub(crate) struct Checked {
     pub(crate) log_append_time_ms: i64,
 }
 
-/// Why a batch was refused, and whether Kafka tells the log start with it: it does for what it
-/// finds once it has the partition.
+/// Why a batch was refused.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) refusal: ProduceRefusal,
+    /// Kafka tells the log start with it: it does for what it finds once it has the partition.
     pub(crate) tells_log_start: bool,
+    /// Kafka finds it in the request, before it looks at acks.
+    pub(crate) before_acks: bool,
+}
+
+/// What Kafka finds wrong with a batch before it looks at the request's acks.
+pub(crate) fn refusal_before_acks(
+    records: Option<&Bytes>,
+    topic: &Topic,
+    partition: i32,
+    zstd_allowed: bool,
+    workspace: &mut Workspace,
+) -> Option<ProduceRefusal> {
+    let rules = ValidationRules {
+        walk: Walk::HeaderOnly,
+        ..rules(&topic.config, zstd_allowed)
+    };
+    let batch = records.cloned().unwrap_or_default();
+    let error = validate(&batch, &rules, 0, workspace).err()?;
+    let refused = refusal(&error, topic, partition, &rules);
+    refused.before_acks.then_some(refused.refusal)
 }
 
 /// Checks what a request has for one partition, and rewrites it where the topic asks for that.
@@ -46,6 +66,7 @@ pub(crate) fn check(
         return Err(Refused {
             refusal: BrokerError::InvalidTxnState(sentence).into(),
             tells_log_start: true,
+            before_acks: false,
         });
     }
     let log_append_time_ms = if topic.config.log_append_time {
@@ -134,18 +155,19 @@ fn refusal(error: &RecordError, topic: &Topic, partition: i32, rules: &Validatio
             })
             .collect();
     }
-    let tells_log_start = match error {
-        // Refused before Kafka looks for the partition.
+    let before_acks = matches!(
+        error,
         RecordError::Empty
-        | RecordError::Truncated { .. }
-        | RecordError::OldMagic { .. }
-        | RecordError::TrailingBytes { .. }
-        | RecordError::CodecNotAllowed { .. } => false,
-        _ => matches!(
+            | RecordError::Truncated { .. }
+            | RecordError::OldMagic { .. }
+            | RecordError::TrailingBytes { .. }
+            | RecordError::CodecNotAllowed { .. }
+    );
+    let tells_log_start = !before_acks
+        && matches!(
             problem,
             BrokerError::InvalidTimestamp(_) | BrokerError::InvalidRecord(_)
-        ),
-    };
+        );
     Refused {
         refusal: ProduceRefusal {
             error: problem,
@@ -154,6 +176,7 @@ fn refusal(error: &RecordError, topic: &Topic, partition: i32, rules: &Validatio
             log_start_offset: -1,
         },
         tells_log_start,
+        before_acks,
     }
 }
 

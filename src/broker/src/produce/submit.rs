@@ -1,17 +1,18 @@
 //! The connection's side of a produce: check, split by owner, hand over, gather.
 
 use super::append::{AppendPart, AppendRequest, append};
-use super::check::check;
+use super::check::{check, refusal_before_acks};
 use super::{PartOutcome, ProduceOutcome, ProducePart, ProduceRequest};
 use crate::BrokerError;
 use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
-use crate::metadata::{MetadataImage, TopicTarget};
+use crate::metadata::{MetadataImage, Topic, TopicTarget};
 use crate::partition::Acks;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tailwater_shards::{ShardId, wall_clock_ms};
 use tailwater_storage::TopicPartition;
@@ -40,12 +41,7 @@ struct Share {
 /// The ordered stage. One message goes to each other owner, whatever the number of partitions.
 pub(crate) async fn submit(broker: &Rc<Inner>, request: ProduceRequest) -> ProduceReply {
     let Some(acks) = acks_of(request.acks) else {
-        let refusal = BrokerError::InvalidRequiredAcks { acks: request.acks };
-        let parts = request
-            .parts
-            .iter()
-            .map(|_| Err(refusal.clone().into()))
-            .collect();
+        let parts = refuse_acks(broker, &request);
         let gathered = std::future::ready(ProduceOutcome { parts }).boxed_local();
         return ProduceReply { gathered };
     };
@@ -95,6 +91,40 @@ pub(crate) async fn submit(broker: &Rc<Inner>, request: ProduceRequest) -> Produ
     ProduceReply {
         gathered: gathered.boxed_local(),
     }
+}
+
+/// The outcomes of a request whose acks do not exist: what Kafka finds before it looks at them comes
+/// before that.
+fn refuse_acks(broker: &Rc<Inner>, request: &ProduceRequest) -> Vec<PartOutcome> {
+    let image = broker.image();
+    let mut workspace = broker.workspace.borrow_mut();
+    let mut refuse = |part: &ProducePart| {
+        let (index, zstd_allowed) = (part.partition, request.zstd_allowed);
+        let topic = match topic_of(&image, part) {
+            Ok(topic) => topic,
+            Err(error) => return Err(error.into()),
+        };
+        let records = part.records.as_ref();
+        let before = refusal_before_acks(records, topic, index, zstd_allowed, &mut workspace);
+        Err(before.unwrap_or(BrokerError::InvalidRequiredAcks { acks: request.acks }.into()))
+    };
+    request.parts.iter().map(&mut refuse).collect()
+}
+
+/// The topic of a part, if it has that partition.
+fn topic_of<'a>(
+    image: &'a MetadataImage,
+    part: &ProducePart,
+) -> Result<&'a Arc<Topic>, BrokerError> {
+    let id = match part.topic {
+        TopicTarget::Known(id) => id,
+        TopicTarget::UnknownName => return Err(BrokerError::UnknownTopicOrPartition),
+        TopicTarget::UnknownId => return Err(BrokerError::UnknownTopicId),
+    };
+    image
+        .topic_by_id(id)
+        .filter(|topic| (0..topic.partitions).contains(&part.partition))
+        .ok_or(BrokerError::UnknownTopicOrPartition)
 }
 
 /// Appends on this shard. If the log has no room, the batches queue before this returns: the
@@ -152,18 +182,8 @@ fn check_part(
     zstd_allowed: bool,
     now_ms: i64,
 ) -> Result<AppendPart, super::ProduceRefusal> {
-    let id = match part.topic {
-        TopicTarget::Known(id) => id,
-        TopicTarget::UnknownName => return Err(BrokerError::UnknownTopicOrPartition.into()),
-        TopicTarget::UnknownId => return Err(BrokerError::UnknownTopicId.into()),
-    };
-    let topic = image
-        .topic_by_id(id)
-        .ok_or(BrokerError::UnknownTopicOrPartition)?;
-    if !(0..topic.partitions).contains(&part.partition) {
-        return Err(BrokerError::UnknownTopicOrPartition.into());
-    }
-    let tp = TopicPartition::new(id, part.partition);
+    let topic = topic_of(image, part)?;
+    let tp = TopicPartition::new(topic.id, part.partition);
     let mut workspace = broker.workspace.borrow_mut();
     match check(
         part.records.as_ref(),

@@ -168,10 +168,19 @@ fn what_cannot_be_appended_is_refused_with_kafkas_codes() {
         code_of(machine.produce(0, "nope", 0, -1, good.clone())),
         code::UNKNOWN_TOPIC_OR_PARTITION
     );
-    assert_eq!(
-        code_of(machine.produce(0, "t", 0, 2, good.clone())),
-        code::INVALID_REQUIRED_ACKS
-    );
+    // Kafka looks at acks after what it finds in the request and before the batch.
+    let mut wrong_crc = good.to_vec();
+    wrong_crc[17] ^= 1;
+    for (topic, partition, bytes, expected) in [
+        ("t", 0, good.clone(), code::INVALID_REQUIRED_ACKS),
+        ("t", 0, wrong_crc.into(), code::INVALID_REQUIRED_ACKS),
+        ("t", 0, Bytes::new(), code::INVALID_RECORD),
+        ("t", 9, good.clone(), code::UNKNOWN_TOPIC_OR_PARTITION),
+        ("nope", 0, good.clone(), code::UNKNOWN_TOPIC_OR_PARTITION),
+    ] {
+        let outcome = machine.produce(0, topic, partition, 2, bytes);
+        assert_eq!(code_of(outcome), expected, "{topic}-{partition}");
+    }
     let by_unknown_id = machine.on(0, move |broker| async move {
         broker
             .submit_produce(produce_request(TopicTarget::UnknownId, -1, vec![(0, good)]))
