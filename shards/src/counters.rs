@@ -45,6 +45,8 @@ counters! {
     TaskPanics => "task_panics",
     /// An append waited for room in the log.
     WaitsForWalRoom => "waits_for_wal_room",
+    /// A commit waited until a file of the log was freed or ready.
+    WaitsForWalFile => "waits_for_wal_file",
     /// A request waited for the shard's request memory.
     WaitsForRequestMemory => "waits_for_request_memory",
     /// A reply waited for, or was cut by, the shard's reply memory.

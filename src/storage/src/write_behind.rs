@@ -21,13 +21,13 @@ use crate::wal::format::ENTRY_HEADER_BYTES;
 use crate::wal::gather::{CarryGroup, CarryItem, Span};
 use crate::wal::ring::FREEING_PART;
 
-/// From this part of the WAL in use on, files are freed.
+/// From this part of what appends may take of the WAL on, files are freed.
 const FREE_FROM_PERCENT: u64 = 50;
 /// From here on, without letting others run in between.
 const HURRY_FROM_PERCENT: u64 = 75;
 /// The most that carried runs are joined to.
 const CARRY_BYTES_MAX: u64 = 64 << 10;
-/// How much is handed to the WAL for carrying before it is waited for.
+/// How much is handed to the WAL for carrying before it is waited for: it is memory.
 const CARRY_ROUND_BYTES: u64 = 4 << 20;
 
 /// How long the disk is left alone when it had no room.
@@ -183,8 +183,7 @@ async fn clear(
         true => shared.wal.file_bytes() / FREEING_PART,
         false => 0,
     };
-    let mut group = Rc::new(CarryGroup::default());
-    let (mut carried, mut round) = (0, 0);
+    let (mut carried, mut round) = (0, Round::default());
     for log in logs {
         if shared.stopping.get() {
             return Err(StorageError::ShuttingDown);
@@ -206,19 +205,32 @@ async fn clear(
             let bytes = runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
             let bytes = bytes + ENTRY_HEADER_BYTES as u64;
             carried += bytes;
-            round += bytes;
-            if let Some(item) = tolerate(carry_item(log, &runs, &group).await)? {
-                shared.wal.push_carry(item);
-            }
+            round.bytes += bytes;
+            let item = tolerate(carry_item(log, &runs, &round.group).await)?;
+            round.items.extend(item);
         }
-        if round >= CARRY_ROUND_BYTES {
-            // What waits to be carried is memory.
-            std::mem::take(&mut group).finished().await;
-            round = 0;
+        if round.bytes >= CARRY_ROUND_BYTES {
+            std::mem::take(&mut round).carry(shared).await;
         }
     }
-    group.finished().await;
+    round.carry(shared).await;
     Ok(())
+}
+
+/// Runs to be carried, handed over together: one by one, as they come from the disk, each would
+/// make a commit of its own, and its block many times what the ring keeps for carrying.
+#[derive(Default)]
+struct Round {
+    group: Rc<CarryGroup>,
+    items: Vec<CarryItem>,
+    bytes: u64,
+}
+
+impl Round {
+    async fn carry(self, shared: &Shared) {
+        shared.wal.push_carries(self.items);
+        self.group.finished().await;
+    }
 }
 
 /// The runs as one, to be logged again.

@@ -119,7 +119,9 @@ impl Wal {
         let purpose = self.purpose_of(list.seq);
         let Some(placement) = self.ring.borrow_mut().place(plan.length as u64, purpose) else {
             self.gather.borrow_mut().put_back(list);
-            self.starved.set(true);
+            if !self.starved.replace(true) {
+                count(Counter::WaitsForWalFile);
+            }
             self.starving.notify_all();
             self.keep.notify_one();
             self.behind.notify_one();

@@ -225,8 +225,10 @@ impl Wal {
         self.metadata_next.get()
     }
 
-    pub(crate) fn push_carry(&self, item: CarryItem) {
-        self.gather.borrow_mut().push_carry(item);
+    pub(crate) fn push_carries(&self, items: Vec<CarryItem>) {
+        let mut gather = self.gather.borrow_mut();
+        items.into_iter().for_each(|item| gather.push_carry(item));
+        drop(gather);
         self.work.notify_one();
     }
 

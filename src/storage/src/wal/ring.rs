@@ -181,11 +181,13 @@ impl Ring {
             && self.bytes + self.file_bytes <= self.bytes_max
     }
 
-    /// Parts in a hundred of the ring that are in use: whole files, and the current one's part.
+    /// Parts in a hundred of what appends may take of the ring that are in use: whole files, and
+    /// the current one's part. Freeing that begins by this number has time before they wait.
     pub(crate) fn used_percent(&self) -> u64 {
         let full: u64 = self.in_use.iter().map(|file| file.bytes).sum();
         let unused = self.current().bytes - self.position;
-        (full - unused) * 100 / self.bytes_max
+        let for_freeing = KEEP_FOR_FREEING as u64 * self.file_bytes;
+        (full - unused) * 100 / (self.bytes_max - for_freeing)
     }
 
     /// The oldest file in use, if it is not the current one.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tailwater_shards::sim::Simulation;
-use tailwater_shards::{IoClass, dir, io_stats, sleep};
+use tailwater_shards::{Counter, IoClass, counters, dir, io_stats, sleep};
 use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
 };
@@ -71,6 +71,41 @@ fn appends_wait_for_room_and_go_on_when_the_disk_is_slow() {
             started.storage.room_waits() > 0,
             "6 MB do not fit a WAL of 1 MiB"
         );
+    });
+}
+
+#[test]
+fn files_are_freed_before_steady_appends_wait_for_one() {
+    let mut sim = Simulation::new(4);
+    solo(&mut sim, &small(), |started| async move {
+        let log = started.log(0);
+        // A disk that takes tens of megabytes a second, and 8 MB a second of appends.
+        for _ in 0..2000 {
+            append(&log, one(4000, 0), Sync::Durable).unwrap();
+            sleep(Duration::from_micros(500)).await;
+        }
+        let waits = counters().total(Counter::WaitsForWalFile);
+        assert_eq!(waits, 0, "the ring of 1 MiB went round eight times");
+    });
+}
+
+#[test]
+fn carried_runs_share_commits_when_they_have_to_be_read_from_the_disk() {
+    let mut sim = Simulation::new(5);
+    let config = StorageConfig {
+        // What is to be carried has left the tail cache long ago.
+        memory_bytes: 16 << 10,
+        ..small()
+    };
+    solo(&mut sim, &config, |started| async move {
+        for _ in 0..30 {
+            for partition in 0..400 {
+                append(&started.log(partition), one(20, 0), Sync::Durable).unwrap();
+                started.storage.room().await;
+            }
+        }
+        let last = started.log(399).ticket_of(29).unwrap();
+        started.storage.durable(last).await.unwrap();
     });
 }
 
