@@ -66,6 +66,11 @@ impl Semaphore {
         })
     }
 
+    /// Permits there are in all.
+    pub fn total(&self) -> u64 {
+        self.inner.total.get()
+    }
+
     /// Permits that nobody holds.
     pub fn available(&self) -> u64 {
         self.inner.free.get()

@@ -33,6 +33,7 @@ mod gate;
 mod hand_out;
 mod handlers;
 mod identity;
+mod large_replies;
 mod limits;
 mod program;
 mod registry;

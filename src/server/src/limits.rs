@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 /// Bytes one read from a socket takes at most while it looks for frames. One buffer of this
-/// size serves a whole shard; what a read brings beyond the current frame, at most this much, is
-/// the only memory of a connection that no budget counts.
+/// size serves a whole shard; what a read brings beyond the current frame is charged to the shard's
+/// request memory. While less than half of that is free, a read takes
+/// [`READ_STEP_UNCHARGED_BYTES`] and the rest stays in the socket.
 pub(crate) const READ_STEP_BYTES: usize = 64 * 1024;
+
+/// Bytes that a connection may read ahead without a charge: with what replies may have
+/// ([`REPLY_UNCHARGED_BYTES`]) all that a connection holds which no budget counts.
+pub(crate) const READ_STEP_UNCHARGED_BYTES: usize = 4 * 1024;
 
 /// The first step of a frame's buffer. A frame that announces more gets the rest in steps of
 /// [`FRAME_GROWTH_FACTOR`], each only when the step before has been filled by the client.
@@ -47,9 +52,17 @@ pub(crate) const REQUEST_MEMORY_DIVISOR: u64 = 4;
 /// Request memory of a shard at least, so that one ordinary request always fits.
 pub(crate) const REQUEST_MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
-/// The share of a shard's memory, as a divisor, that fetched records may hold until they have
-/// left, half of it for readers that lag. At the bound a fetch waits before it reads.
+/// The share of a shard's memory, as a divisor, that fetched records and other large replies may
+/// hold until they have left, half of it for readers that lag. At the bound a fetch waits before it reads.
 pub(crate) const REPLY_MEMORY_DIVISOR: u64 = 4;
+
+/// Bytes that a reply which is no fetch may have without a charge. A larger one is charged to the
+/// shard's reply memory until it has left; until then it waits in a line in which one reply is made
+/// at a time.
+pub(crate) const REPLY_UNCHARGED_BYTES: usize = 4 * 1024;
+
+/// A request of this size may have a large reply, whatever it asks.
+pub(crate) const LARGE_REQUEST_BYTES: usize = 4 * 1024;
 
 /// A reader lags when its peer has not taken this much of what was sent to it.
 pub(crate) const LAG_BYTES: usize = 64 * 1024;

@@ -42,6 +42,7 @@ pub(crate) struct RequestContext {
 pub(crate) struct Incoming {
     context: RequestContext,
     body: Request,
+    frame_bytes: usize,
 }
 
 /// One connection's way to the handlers.
@@ -87,24 +88,38 @@ impl Service for Router {
         Ok(Decoded {
             overlaps: matches!(body, Request::Produce(_)),
             parks: matches!(body, Request::Fetch(_)),
-            request: Incoming { context, body },
+            request: Incoming {
+                context,
+                body,
+                frame_bytes: frame.bytes.len(),
+            },
         })
     }
 
     async fn begin(&self, request: Incoming, stages: Stages) -> Begun {
-        let Incoming { context, body } = request;
+        let Incoming {
+            context,
+            body,
+            frame_bytes,
+        } = request;
         match body {
             Request::Produce(body) => {
                 handlers::produce::begin(&self.shard, context, body, stages).await
             }
             // Boxed, so that a connection's own future stays small.
-            body => Begun::Ready(Box::pin(self.answer(context, body, stages)).await),
+            body => Begun::Ready(Box::pin(self.answer(context, body, frame_bytes, stages)).await),
         }
     }
 }
 
 impl Router {
-    async fn answer(&self, context: RequestContext, body: Request, mut stages: Stages) -> Reply {
+    async fn answer(
+        &self,
+        context: RequestContext,
+        body: Request,
+        frame_bytes: usize,
+        mut stages: Stages,
+    ) -> Reply {
         let header = context.header;
         let (encoded, held) = match body {
             Request::UnsupportedApiVersions => (handlers::api_versions::unsupported(&header), None),
@@ -115,9 +130,19 @@ impl Router {
                 (encode(&header, response), held)
             }
             body => {
+                let large = &self.shard.large_replies;
+                let turn = large
+                    .turn(&self.shard, &body, frame_bytes, self.lags())
+                    .await;
                 let response = self.dispatch(&context, body).await;
                 stages.stamp_done();
-                (encode(&header, response), None)
+                let encoded = encode(&header, response);
+                let held = match &encoded {
+                    Some(encoded) => large.charge(encoded.total_bytes, self.lags()).await,
+                    None => None,
+                };
+                drop(turn);
+                (encoded, held)
             }
         };
         stages.stamp_encoded();

@@ -11,6 +11,7 @@ use crate::admission::Place;
 use crate::config::ConnectionLimits;
 use crate::connection::{self, Ending, Resources, Scratch};
 use crate::identity::Identity;
+use crate::large_replies::LargeReplies;
 use crate::limits::REPLY_MEMORY_DIVISOR;
 use crate::registry::Registry;
 use crate::router::Router;
@@ -22,6 +23,7 @@ pub(crate) struct Shard {
     pub(crate) identity: Identity,
     pub(crate) registry: Rc<Registry>,
     replies: ReplyMemory,
+    pub(crate) large_replies: LargeReplies,
     slow: Rc<SlowReaders>,
     request_memory: Semaphore,
     scratch: Scratch,
@@ -43,6 +45,7 @@ impl Shard {
             broker,
             identity,
             registry: Rc::new(Registry::default()),
+            large_replies: LargeReplies::new(replies.clone()),
             replies,
             slow: Rc::default(),
             request_memory: Semaphore::new(request_memory_bytes),

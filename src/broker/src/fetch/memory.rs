@@ -1,4 +1,5 @@
-//! The memory that fetched records may hold between the log and the socket.
+//! The memory that fetched records, and other large replies, may hold between the log and the
+//! socket.
 //!
 //! Owns one shard's budget for it, and who waits for some. It must not know connections: whoever
 //! sends a reply keeps its [`HeldReply`] until the last byte has left, and shrinks it when it has
@@ -37,6 +38,29 @@ pub struct ReplyMemory {
     half: u64,
     waited_for: Rc<Notify>,
     wanted: Rc<Cell<u64>>,
+    queued: Rc<Queue>,
+}
+
+/// Those who wait for their turn to ask, and what they are expected to want.
+#[derive(Debug, Default)]
+struct Queue {
+    count: Cell<usize>,
+    bytes: Cell<u64>,
+}
+
+/// Somebody who waits for a turn to ask for memory, until this is dropped.
+#[derive(Debug)]
+#[must_use = "it waits no more when this is dropped"]
+pub struct Queued {
+    queue: Rc<Queue>,
+    bytes: u64,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queue.count.set(self.queue.count.get() - 1);
+        self.queue.bytes.set(self.queue.bytes.get() - self.bytes);
+    }
 }
 
 /// What one fetch waits for.
@@ -62,19 +86,37 @@ impl ReplyMemory {
             half,
             waited_for: Rc::default(),
             wanted: Rc::default(),
+            queued: Rc::default(),
         }
     }
 
-    /// How many fetches wait.
+    /// How many wait. Those who wait for a turn count as soon as anybody waits for memory.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        self.prompt.waiters() + self.lagging.waiters()
+        match self.prompt.waiters() + self.lagging.waiters() {
+            0 => 0,
+            waiting => waiting + self.queued.count.get(),
+        }
     }
 
     /// What all of those wait for together, in bytes.
     #[must_use]
     pub fn wanted(&self) -> u64 {
-        self.wanted.get()
+        self.wanted.get() + self.queued.bytes.get()
+    }
+
+    /// Joins those who wait for a turn to ask for about that much.
+    pub fn queue(&self, bytes: u64) -> Queued {
+        let queue = Rc::clone(&self.queued);
+        queue.count.set(queue.count.get() + 1);
+        queue.bytes.set(queue.bytes.get() + bytes);
+        Queued { queue, bytes }
+    }
+
+    /// The most that one reply may hold.
+    #[must_use]
+    pub fn reply_bytes_max(&self) -> u64 {
+        self.half
     }
 
     /// Bytes held and reserved.

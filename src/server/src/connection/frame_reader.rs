@@ -2,7 +2,8 @@
 //!
 //! Owns the bytes between two frames. It must not know what a frame holds.
 //!
-//! Invariants: no buffer is made before its bytes are charged to the shard's request memory; a
+//! Invariants: no buffer is made before its bytes are charged to the shard's request memory, but for
+//! [`READ_STEP_UNCHARGED_BYTES`] of what is read ahead; a
 //! frame's buffer is never larger than the first step or [`FRAME_GROWTH_FACTOR`] times what has
 //! arrived of it, so an announced length costs nothing by itself.
 
@@ -20,6 +21,7 @@ use tailwater_wire::frame::{LENGTH_BYTES, parse_length};
 
 use crate::limits::{
     FRAME_FIRST_STEP_BYTES, FRAME_GROWTH_FACTOR, FRAME_MEMORY_WAIT_MAX, READ_STEP_BYTES,
+    READ_STEP_UNCHARGED_BYTES,
 };
 use crate::stages::Stages;
 
@@ -90,6 +92,8 @@ pub(crate) struct FrameReader<R> {
     frame_bytes_max: usize,
     /// Bytes that arrived behind the last frame: at most [`READ_STEP_BYTES`].
     ahead: Vec<u8>,
+    /// What they are charged, if they are more than [`READ_STEP_UNCHARGED_BYTES`].
+    ahead_charge: Option<Permit>,
     /// How much of `ahead` has been used.
     used: usize,
     on_bytes: Box<dyn Fn()>,
@@ -110,6 +114,7 @@ impl<R: ByteSource> FrameReader<R> {
             scratch,
             frame_bytes_max,
             ahead: Vec::new(),
+            ahead_charge: None,
             used: 0,
             on_bytes,
         }
@@ -198,21 +203,40 @@ impl<R: ByteSource> FrameReader<R> {
         self.ahead.len() - self.used
     }
 
-    /// Reads once into the shard's scratch buffer and keeps what came.
+    /// Reads once into the shard's scratch buffer and keeps what came. Never waits for memory:
+    /// whoever holds some could otherwise wait for others who do.
     async fn read_ahead(&mut self) -> Result<usize, FrameError> {
-        self.ahead.drain(..self.used);
+        // Fewer bytes than a length has, in a buffer of their size.
+        self.ahead = self.ahead.split_off(self.used);
+        self.ahead.shrink_to_fit();
         self.used = 0;
         let Self {
             source,
+            memory,
             scratch,
             ahead,
+            ahead_charge,
             ..
         } = self;
         let count = poll_fn(|cx| {
+            let mut charge = None;
+            if memory.available() >= memory.total() / 2 {
+                charge = memory.try_acquire(READ_STEP_BYTES as u64);
+            }
+            let step = match charge {
+                Some(_) => READ_STEP_BYTES,
+                None => READ_STEP_UNCHARGED_BYTES,
+            };
             let mut scratch = scratch.borrow_mut();
-            let polled = source.poll_read(cx, &mut scratch);
+            let (into, _) = scratch.split_at_mut(step);
+            let polled = source.poll_read(cx, into);
             if let Poll::Ready(Ok(count)) = polled {
-                ahead.extend_from_slice(scratch.get(..count).unwrap_or_default());
+                ahead.reserve_exact(count);
+                ahead.extend_from_slice(into.get(..count).unwrap_or_default());
+                if let Some(charge) = &mut charge {
+                    charge.shrink_to(count as u64);
+                }
+                *ahead_charge = charge.filter(|_| count > READ_STEP_UNCHARGED_BYTES);
             }
             polled
         })
@@ -232,6 +256,7 @@ impl<R: ByteSource> FrameReader<R> {
         if self.ahead_len() == 0 {
             // An idle connection keeps no buffer.
             self.ahead = Vec::new();
+            self.ahead_charge = None;
             self.used = 0;
         }
         count

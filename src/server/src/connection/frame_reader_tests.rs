@@ -77,6 +77,40 @@ fn body(length: usize) -> Vec<u8> {
 }
 
 #[test]
+fn what_is_read_ahead_is_charged_and_little_is_once_memory_is_short() {
+    Simulation::new(1).run(async {
+        let small = framed(&body(100));
+        let many = small.repeat(4 * READ_STEP_BYTES / small.len());
+        let mut fixture = fixture(vec![many], false);
+        let mut frames = Vec::new();
+        frames.push(fixture.frames.next().await.unwrap().unwrap());
+        let held = MEMORY - fixture.memory.available();
+        assert_eq!(
+            held,
+            READ_STEP_BYTES as u64 + 100,
+            "a frame, and all that came"
+        );
+        // Others take what they need; what is behind is read in small steps, uncharged.
+        let others = fixture.memory.acquire(MEMORY / 2 + 1).await;
+        let ahead = |fixture: &Fixture| fixture.frames.ahead.capacity();
+        while ahead(&fixture) > READ_STEP_UNCHARGED_BYTES {
+            frames.push(fixture.frames.next().await.unwrap().unwrap());
+        }
+        for _ in 0..500 {
+            frames.push(fixture.frames.next().await.unwrap().unwrap());
+            assert!(ahead(&fixture) <= READ_STEP_UNCHARGED_BYTES + LENGTH_BYTES);
+        }
+        let held = MEMORY - fixture.memory.available() - others.count();
+        assert_eq!(
+            held,
+            100 * frames.len() as u64,
+            "the frames and nothing else"
+        );
+        assert!(frames.iter().all(|frame| *frame.bytes == body(100)));
+    });
+}
+
+#[test]
 fn frames_are_the_same_wherever_the_stream_is_cut() {
     let bodies = [
         body(1),
@@ -100,9 +134,11 @@ fn frames_are_the_same_wherever_the_stream_is_cut() {
             for body in &bodies {
                 let frame = frames.next().await.unwrap().unwrap();
                 assert_eq!(&frame.bytes[..], body);
+                let ahead = frames.ahead_charge.as_ref().map_or(0, Permit::count);
+                assert!(ahead >= frames.ahead_len() as u64 || frames.ahead_len() <= 4_096);
                 assert_eq!(
                     MEMORY - memory.available(),
-                    body.len() as u64,
+                    body.len() as u64 + ahead,
                     "charged exactly"
                 );
             }

@@ -13,16 +13,56 @@ use tailwater_wire::{Response, StrBytes};
 use super::common::text;
 use crate::shard::Shard;
 
+const TOO_MUCH: &str =
+    "The answer would be larger than this broker's memory for one: ask for fewer resources.";
+
 pub(crate) fn handle(shard: &Shard, request: DescribeConfigsRequest) -> Response {
-    let queries = request.resources.into_iter().map(translate).collect();
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    let outcomes = shard
-        .broker
-        .describe_configs(queries, synonyms, documentation);
-    let results = outcomes
-        .into_iter()
-        .map(|(resource, outcome)| answer(resource, outcome));
-    Response::DescribeConfigs(DescribeConfigsResponse::default().with_results(results.collect()))
+    let mut bytes_left = shard.large_replies.bytes_max();
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in request.resources {
+        if bytes_left == 0 {
+            results.push(too_much(resource));
+            continue;
+        }
+        let queries = vec![translate(resource)];
+        let outcomes = shard
+            .broker
+            .describe_configs(queries, synonyms, documentation);
+        for (resource, outcome) in outcomes {
+            let result = answer(resource, outcome);
+            bytes_left = bytes_left.saturating_sub(weight(&result));
+            results.push(result);
+        }
+    }
+    Response::DescribeConfigs(DescribeConfigsResponse::default().with_results(results))
+}
+
+/// A resource of a few bytes is answered with some ten thousand, and may be named again and again:
+/// what does not fit the memory of one reply is refused.
+fn too_much(resource: DescribeConfigsResource) -> DescribeConfigsResult {
+    DescribeConfigsResult::default()
+        .with_resource_type(resource.resource_type)
+        .with_resource_name(resource.resource_name)
+        .with_error_code(error_code::POLICY_VIOLATION)
+        .with_error_message(Some(StrBytes::from_static_str(TOO_MUCH)))
+}
+
+/// What a result weighs in memory, but for what its allocations cost beside.
+fn weight(result: &DescribeConfigsResult) -> usize {
+    let text = |text: &Option<StrBytes>| text.as_ref().map_or(0, |text| text.len());
+    let configs = result.configs.iter().map(|config| {
+        let synonyms = config
+            .synonyms
+            .iter()
+            .map(|synonym| size_of_val(synonym) + synonym.name.len() + text(&synonym.value));
+        size_of_val(config)
+            + config.name.len()
+            + text(&config.value)
+            + text(&config.documentation)
+            + synonyms.sum::<usize>()
+    });
+    size_of_val(result) + result.resource_name.len() + configs.sum::<usize>()
 }
 
 fn translate(resource: DescribeConfigsResource) -> ConfigQuery {

@@ -83,6 +83,18 @@ pub(crate) async fn handle(
     )
 }
 
+/// Whether a request may make topics: then it waits for them to be durable.
+pub(crate) fn creates(shard: &Shard, request: &MetadataRequest) -> bool {
+    let image = shard.broker.image();
+    let missing = |topic: &MetadataRequestTopic| {
+        topic
+            .name
+            .as_ref()
+            .is_some_and(|name| image.topic(name).is_none())
+    };
+    request.allow_auto_topic_creation && request.topics.iter().flatten().any(missing)
+}
+
 /// Reads what is asked for; an error is of the whole request.
 fn wanted(version: i16, topics: Option<&[MetadataRequestTopic]>) -> Result<Wanted, i16> {
     let topics = match topics {

@@ -314,6 +314,34 @@ fn configurations_are_described_as_they_were_set() {
 }
 
 #[test]
+fn no_more_configurations_are_described_than_one_reply_may_hold() {
+    let mut cluster = Cluster::start(8, config(2));
+    cluster.client(|client| async move {
+        create_topic(&client, "t", 1).await;
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(StrBytes::from_static_str("t"))
+            .with_configuration_keys(None);
+        let describe = |count| {
+            DescribeConfigsRequest::default()
+                .with_resources(vec![resource.clone(); count])
+                .with_include_documentation(true)
+        };
+        let few = client.call(4, &describe(100)).await;
+        assert!(few.results.iter().all(|result| result.error_code == 0));
+        // 10 KB that ask for 50 MB.
+        let many = client.call(4, &describe(2_000)).await;
+        assert_eq!(many.results.len(), 2_000);
+        let described = many.results.iter().take_while(|r| r.error_code == 0);
+        let described = described.count();
+        assert!((100..500).contains(&described), "{described}");
+        let policy_violation = 44;
+        let rest = &many.results[described..];
+        assert!(rest.iter().all(|r| r.error_code == policy_violation));
+    });
+}
+
+#[test]
 fn producer_ids_are_given_once_and_none_for_transactions() {
     let mut cluster = Cluster::start(9, config(2));
     cluster.client(|client| async move {
