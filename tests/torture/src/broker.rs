@@ -5,18 +5,22 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, fail};
 use crate::rng::Rng;
+use crate::slow::Watch;
 
 /// No start takes this long unless something hangs.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long one attempt to ask may take.
 const ASK_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
+/// Begins what each start writes to the log.
+const START_MARK: &str = "-- start with ";
 
 /// What may differ from one start to the next.
 #[derive(Debug, Clone)]
@@ -24,10 +28,17 @@ pub(crate) struct Flags(Vec<(&'static str, String)>);
 
 impl Flags {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
-        // Spinning takes a whole core of the two that clients and broker share: seldom.
-        let poll = ["park", "park", "park", "adaptive", "adaptive", "spin"];
+        // Spinning takes a whole core of the few that clients and broker share: seldom, and by no
+        // more shards than leave one over. Three that spin on two cores take seconds to answer.
+        let poll = rng.pick(&["park", "park", "park", "adaptive", "adaptive", "spin"]);
+        let shards = *rng.pick(&[1, 2, 2, 3]);
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let shards = match *poll {
+            "spin" => shards.min(cores - 1).max(1),
+            _ => shards,
+        };
         Self(vec![
-            ("--shards", rng.pick(&["1", "2", "2", "3"]).to_string()),
+            ("--shards", shards.to_string()),
             (
                 "--memory",
                 rng.pick(&["192MiB", "256MiB", "1GiB"]).to_string(),
@@ -36,7 +47,7 @@ impl Flags {
                 "--wal-size",
                 rng.pick(&["32MiB", "48MiB", "128MiB"]).to_string(),
             ),
-            ("--poll", rng.pick(&poll).to_string()),
+            ("--poll", poll.to_string()),
         ])
     }
 
@@ -72,6 +83,7 @@ pub(crate) struct Broker {
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
     started: Instant,
+    watch: Watch,
 }
 
 /// How a start went.
@@ -79,10 +91,21 @@ pub(crate) struct Broker {
 pub(crate) struct Recovery {
     /// From the process's start to its first answer.
     pub(crate) took: Duration,
+    /// What it was seen waiting for, if it took long.
+    pub(crate) slow: Option<String>,
     /// What it said to have recovered.
     pub(crate) told: String,
     pub(crate) replayed_kib: u64,
     pub(crate) torn_tails: u64,
+}
+
+impl Recovery {
+    /// Prints what a start that took long was seen waiting for.
+    pub(crate) fn say_if_slow(&self) {
+        if let Some(slow) = &self.slow {
+            println!("    {slow}");
+        }
+    }
 }
 
 impl Site {
@@ -96,7 +119,7 @@ impl Site {
             .append(true)
             .create(true)
             .open(&self.log)?;
-        writeln!(log, "-- start with {}", flags.words())?;
+        writeln!(log, "{START_MARK}{}", flags.words())?;
         let mut command = Command::new(&self.binary);
         command
             .args(["serve", "--listen", &self.address.to_string(), "--data-dir"])
@@ -113,6 +136,7 @@ impl Site {
             .spawn()?;
         let stdout = child.stdout.take().expect("piped");
         Ok(Broker {
+            watch: Watch::start(child.id(), self.address, &self.data),
             child,
             stdout: BufReader::new(stdout),
             address: self.address,
@@ -124,10 +148,12 @@ impl Site {
     pub(crate) fn start(&self, flags: &Flags) -> Result<(Broker, Recovery), Failure> {
         let mut broker = self.spawn(flags)?;
         let took = broker.first_answer()?;
-        let recovery = Recovery {
-            took,
-            ..broker.told()?
-        };
+        let mut recovery = broker.told()?;
+        recovery.took = took;
+        recovery.slow = broker.watch.end().map(|seen| {
+            let log = self.last_start().replace('\n', "\n    ");
+            format!("the start was {seen}\n    {log}")
+        });
         Ok((broker, recovery))
     }
 
@@ -161,15 +187,27 @@ impl Site {
         Ok(self.start(flags)?.0)
     }
 
+    /// What the last start wrote to the log.
+    fn last_start(&self) -> String {
+        let text = self.logged();
+        let begin = text.rfind(START_MARK).unwrap_or_default();
+        text[begin..].trim_end().to_owned()
+    }
+
     /// The last lines that brokers wrote to their log.
     pub(crate) fn last_words(&self) -> String {
+        let text = self.logged();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn logged(&self) -> String {
         let mut text = String::new();
         let read = File::open(&self.log).and_then(|mut log| log.read_to_string(&mut text));
         if let Err(error) = read {
             let _ = write!(text, "{}: {error}", self.log.display());
         }
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        text
     }
 }
 

@@ -66,6 +66,7 @@ impl KillRun {
                     checked = did.checked,
                 );
                 drop(told);
+                did.recovery.say_if_slow();
                 summary.round(&did.recovery, 1 + did.kills_in_start, did.checked);
                 (broker, flags) = (after, next);
             }

@@ -23,6 +23,7 @@ mod load;
 mod power;
 mod record;
 mod rng;
+mod slow;
 mod summary;
 
 use std::net::SocketAddr;
@@ -81,8 +82,9 @@ struct Common {
     /// does not bear yet; else an empty directory is begun.
     #[arg(long)]
     delete_topics: bool,
-    /// The broker's port.
-    #[arg(long, default_value_t = 33_092)]
+    /// The broker's port. Not one that the kernel gives to outgoing connections: a client that
+    /// looks for the broker while it is away may be given it, and the start waits until it goes.
+    #[arg(long, default_value_t = 19_392)]
     port: u16,
 }
 
@@ -163,15 +165,19 @@ fn java(common: &Common, site: &Site, seed: u64) -> Result<Option<Java>, Failure
     }
 }
 
+fn producers(java: Option<&Java>) -> &'static str {
+    match java {
+        Some(_) => "librdkafka and Java producers",
+        None => "librdkafka producers",
+    }
+}
+
 fn kill(common: &Common, site: Site, seed: u64, summary: &mut Summary) -> Result<(), Failure> {
     let java = java(common, &site, seed)?;
     println!(
         "kill -9 under load: {} rounds, seed {seed}, {}",
         common.rounds,
-        match java {
-            Some(_) => "librdkafka and Java producers",
-            None => "librdkafka producers",
-        }
+        producers(java.as_ref())
     );
     let rounds = common.rounds;
     let run = KillRun {
@@ -191,9 +197,11 @@ fn cut(
     planted: Option<Planted>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
+    let java = java(common, &site, seed)?;
     println!(
-        "power cuts under load: {} rounds, seed {seed}, planted: {planted:?}",
-        common.rounds
+        "power cuts under load: {} rounds, seed {seed}, {}, planted: {planted:?}",
+        common.rounds,
+        producers(java.as_ref())
     );
     let mountpoint = mountpoint(&mut site)?;
     let run = PowerRun {
@@ -203,6 +211,7 @@ fn cut(
         rounds: common.rounds,
         delete: common.delete_topics,
         planted,
+        java,
     };
     run.run(summary)
 }

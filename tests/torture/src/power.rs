@@ -7,6 +7,7 @@ use crate::broker::{Broker, Flags, Recovery, Site};
 use crate::disk::{Disk, Mount, Planted, Toll};
 use crate::era::{Era, Plan};
 use crate::failure::Failure;
+use crate::java::Java;
 use crate::kill::sleep;
 use crate::rng::Rng;
 use crate::summary::Summary;
@@ -23,6 +24,7 @@ pub(crate) struct PowerRun {
     /// Topics are deleted after some rounds; else the directory begins anew.
     pub(crate) delete: bool,
     pub(crate) planted: Option<Planted>,
+    pub(crate) java: Option<Java>,
 }
 
 struct Power {
@@ -52,13 +54,13 @@ impl Power {
         let (mut broker, _) = self.run.site.start(&flags)?;
         let (mut first, mut round) = (1, 0);
         while round < self.run.rounds {
-            let plan = Plan::drawn(&mut rng, first, false);
+            let plan = Plan::drawn(&mut rng, first, self.run.java.is_some());
             first += ERA_NUMBERS;
-            let mut era = Era::begin(&bootstrap, self.run.seed, plan, None)?;
+            let mut era = Era::begin(&bootstrap, self.run.seed, plan, self.run.java.as_mut())?;
             for _ in 0..ERA_ROUNDS.min(self.run.rounds - round) {
                 round += 1;
                 let next = Flags::drawn(&mut rng);
-                era.pause(false);
+                self.pause(&era, false)?;
                 let load = Duration::from_micros(rng.between(20_000, 500_000));
                 sleep(load);
                 let toll = self.cut(&mut rng, broker)?;
@@ -70,9 +72,10 @@ impl Power {
                     more += 1;
                 }
                 let (after, recovery) = self.run.site.start(&next)?;
-                era.pause(rng.chance(50));
+                self.pause(&era, rng.chance(50))?;
                 let checked = era.checker.check(&bootstrap, &era.ledger)?;
                 report(round, &flags, load, &toll, more, &recovery, checked);
+                recovery.say_if_slow();
                 summary.round(&recovery, 1 + more, checked);
                 (broker, flags) = (after, next);
             }
@@ -80,7 +83,7 @@ impl Power {
                 let told = era.ledger.lock();
                 (told.acknowledged.values().sum::<u64>(), told.shown)
             };
-            let read = era.end(&bootstrap, None, self.run.delete)?;
+            let read = era.end(&bootstrap, self.run.java.as_mut(), self.run.delete)?;
             summary.era(told.0, told.1);
             println!("after round {round}: all {read} records of the last topics are there");
             if !self.run.delete {
@@ -89,6 +92,12 @@ impl Power {
         }
         drop(broker);
         Ok(())
+    }
+
+    fn pause(&mut self, era: &Era, paused: bool) -> Result<(), Failure> {
+        era.pause(paused);
+        let java = self.run.java.as_mut();
+        java.map_or(Ok(()), |java| java.pause(paused))
     }
 
     /// The power fails: the broker is gone at once, and with it what was not synced.

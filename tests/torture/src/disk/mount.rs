@@ -16,7 +16,7 @@ use fuser::{
 
 use super::names::Slot;
 use super::{Disk, ROOT};
-use crate::failure::Failure;
+use crate::failure::{Failure, fail};
 
 const BLOCK_BYTES: u32 = 4096;
 /// A sync takes this long, so that there is always something on its way when the power fails.
@@ -40,7 +40,7 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    pub(crate) fn new(disk: &Shared, at: &Path) -> io::Result<Self> {
+    pub(crate) fn new(disk: &Shared, at: &Path) -> Result<Self, Failure> {
         let (syncs, asked) = channel::<(u64, u64, ReplyEmpty)>();
         let (theirs, cuts) = (Arc::clone(disk), lock(disk).cuts);
         std::thread::spawn(move || {
@@ -66,10 +66,16 @@ impl Mount {
             MountOption::FSName("powercut".to_owned()),
             MountOption::DefaultPermissions,
         ];
-        let session = fuser::spawn_mount(served, at, &config)?;
-        Ok(Self {
-            session: Some(session),
-        })
+        match fuser::spawn_mount(served, at, &config) {
+            Ok(session) => Ok(Self {
+                session: Some(session),
+            }),
+            Err(error) => fail(format!(
+                "no file system of ours can be mounted at {}: {error}. It takes /dev/fuse \
+                 (`modprobe fuse`; in a container `--device /dev/fuse --cap-add SYS_ADMIN`) and root",
+                at.display()
+            )),
+        }
     }
 
     /// Takes it away at once. Whoever still has a file of it open, as the kernel may have for a
@@ -392,3 +398,17 @@ impl Filesystem for Served {
 /// Nothing is cached, and writes to one file go side by side.
 const DIRECT: FopenFlags =
     FopenFlags::FOPEN_DIRECT_IO.union(FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_is_impossible_says_what_it_takes() {
+        let disk = Arc::new(Mutex::new(Disk::new(None)));
+        let Err(Failure(said)) = Mount::new(&disk, Path::new("/nowhere/to/be/found")) else {
+            panic!("mounted");
+        };
+        assert!(said.contains("modprobe fuse"), "{said}");
+    }
+}
