@@ -325,6 +325,18 @@ impl Storage {
         }
     }
 
+    /// Bytes in the tail cache and the read cache.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.shared.wal.cached_bytes() + self.shared.cache.held_bytes()
+    }
+
+    /// The most of these: the shard's memory, and commits that the disk has not taken yet.
+    #[must_use]
+    pub fn cached_bytes_max(&self) -> usize {
+        self.shared.config.memory_bytes + self.shared.wal.unwritten_bytes_max()
+    }
+
     /// Asserts what must hold of the shard's storage at any time.
     pub fn check_invariants(&self) {
         self.shared.wal.check_invariants();

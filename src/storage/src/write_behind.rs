@@ -171,7 +171,8 @@ fn needs(logs: &[Log], is_old: impl Fn(&WalFile) -> bool) -> bool {
 
 /// Writes or carries what only these files have. Large parts are written to their segments, small
 /// ones carried, but no more of these than what freeing may take of the ring: logs beyond that
-/// have their segments closed and completed, or `and_no_more` leaves them for another time.
+/// have their segments closed and completed, or `and_no_more` leaves them for another time once
+/// something was carried. So each call clears something.
 async fn clear(
     shared: &Rc<Shared>,
     logs: &[Log],
@@ -192,7 +193,8 @@ async fn clear(
             continue;
         }
         if carried >= carry_max {
-            if and_no_more {
+            // Where nothing may be carried, it would be left for ever.
+            if and_no_more && carried > 0 {
                 break;
             }
             log.close_active();

@@ -104,6 +104,11 @@ impl ReadCache {
         }
     }
 
+    /// What it holds, without its open files.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.state.borrow().bytes
+    }
+
     pub(crate) fn keep_bytes(&self, key: Key, bytes: Bytes) {
         self.insert(key, Value::Bytes(bytes));
     }

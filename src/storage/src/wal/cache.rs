@@ -48,6 +48,10 @@ impl TailCache {
         }
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn clear(&mut self) {
         self.commits.clear();
         self.bytes = 0;

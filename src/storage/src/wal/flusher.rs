@@ -65,7 +65,7 @@ impl Wal {
     }
 
     fn next_step(&self) -> Step {
-        if self.in_flight.get() >= self.commits_in_flight_max {
+        if self.in_flight.get() >= self.commits_in_flight_max || self.is_far_ahead() {
             return Step::Wait;
         }
         if let Some(outgoing) = self.next_commit() {
@@ -87,6 +87,12 @@ impl Wal {
             (false, true, false) if self.stopping.get() => Step::Stop,
             (false, true, false) => Step::Wait,
         }
+    }
+
+    /// Whether commits wait for a slow one before them, and hold as much memory as they may.
+    fn is_far_ahead(&self) -> bool {
+        let unwritten = self.progress.borrow().unwritten_bytes();
+        unwritten >= self.ahead_bytes_max() as u64
     }
 
     /// Carried runs and appended lists take turns; what finds no place in the ring leaves the
@@ -431,6 +437,8 @@ impl Wal {
         for touched in &advance.written {
             touched.log.observe();
         }
+        // Write-cached commits may be long before they are durable, and are memory until then.
+        let any_written = !advance.written.is_empty();
         let mut any_durable = false;
         for flight in advance.durable {
             any_durable = true;
@@ -463,8 +471,10 @@ impl Wal {
         for waker in advance.wakers {
             waker.wake();
         }
-        if any_durable {
+        if any_written || any_durable {
             self.tail_cache.borrow_mut().shrink();
+        }
+        if any_durable {
             self.behind.notify_one();
         }
     }

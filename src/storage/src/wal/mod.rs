@@ -132,8 +132,7 @@ impl Wal {
             shard,
             seq: start.next_seq,
         };
-        let bytes = config.wal_first_bytes();
-        let first = WalFile::create(&dir, name, cluster_id, bytes, start.next_lsn).await?;
+        let first = first_file(config, cluster_id, name, start.next_lsn).await?;
         let ring = Ring::new(config, first);
         let body_bytes_max = config.batch_bytes_max();
         let wal = Rc::new(Self {
@@ -428,10 +427,50 @@ impl Wal {
         self.stopping.get()
     }
 
+    /// Bytes of the commits whose memory is kept.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.tail_cache.borrow().bytes()
+    }
+
+    /// When the commits behind one that takes long hold this much, no other follows them.
+    pub(crate) fn ahead_bytes_max(&self) -> usize {
+        2 * self.commits_in_flight_max * self.commit_bytes_max
+    }
+
+    /// The most that commits hold which are not written: the last one may take a whole file.
+    pub(crate) fn unwritten_bytes_max(&self) -> usize {
+        self.ahead_bytes_max() + file::usize_of(self.ring.borrow().file_bytes)
+    }
+
     pub(crate) fn check_invariants(&self) {
         self.progress.borrow().check_invariants();
         self.ring.borrow().check_invariants();
         assert!(self.in_flight.get() <= self.commits_in_flight_max);
+    }
+}
+
+/// On a disk without room the first file may be as small as this: commits of deletions fit.
+const FIRST_FILE_BYTES_MIN: u64 = 64 << 10;
+
+/// The first file of a start, as large as it should be or as the disk has room for: on a full disk
+/// nothing is appended, but what is there is read and deleted.
+async fn first_file(
+    config: &StorageConfig,
+    cluster_id: Uuid,
+    name: WalName,
+    start_lsn: u64,
+) -> Result<Rc<WalFile>, StorageError> {
+    let dir = config.wal_path();
+    let mut bytes = config.wal_first_bytes();
+    loop {
+        match WalFile::create(&dir, name, cluster_id, bytes, start_lsn).await {
+            Err(error) if error.is_no_space() && bytes > FIRST_FILE_BYTES_MIN => {
+                tracing::warn!(%error, bytes, "no room for the first WAL file: it is made smaller");
+                bytes = (bytes / 2).next_multiple_of(crate::config::BLOCK);
+                bytes = bytes.max(FIRST_FILE_BYTES_MIN);
+            }
+            made => return made,
+        }
     }
 }
 

@@ -161,6 +161,15 @@ impl Progress {
         self.flights.is_empty()
     }
 
+    /// From the first commit whose write has not ended to the last one: what nobody may read yet,
+    /// and memory has.
+    pub(crate) fn unwritten_bytes(&self) -> u64 {
+        let first = self.flights.get(self.written_prefix);
+        let last = self.flights.back();
+        let (first, last) = (first.map(|f| f.lsn), last.map(|f| f.end_lsn));
+        last.zip(first).map_or(0, |(last, first)| last - first)
+    }
+
     /// Whether nothing that lies in the file is on its way.
     pub(crate) fn is_settled_in(&self, file: &Rc<WalFile>) -> bool {
         !self

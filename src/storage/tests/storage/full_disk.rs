@@ -11,7 +11,7 @@ use tailwater_storage::{LogConfig, StorageConfig, StorageError, Sync};
 
 use crate::checks::read_all;
 use crate::harness::{DATA, small};
-use crate::solo::{Started, append, fill, one, solo, tp};
+use crate::solo::{Started, append, both, fill, one, solo, tp};
 
 #[test]
 fn a_full_disk_refuses_appends_before_it_is_full_and_recovers() {
@@ -194,5 +194,97 @@ fn a_disk_that_was_full_from_the_start_takes_deletions() {
         faults.disk_bytes(64 << 20);
         sleep(Duration::from_secs(2)).await;
         fill(&started, &started.log(0), 100, 1000).await;
+    });
+}
+
+/// Tails of some logs, and then a disk with just so much room.
+fn tails_and_then_only(sim: &mut Simulation, config: &StorageConfig, left: u64) {
+    solo(sim, config, |started| async move {
+        for partition in 0..40 {
+            fill(&started, &started.log(partition), 3, 2000).await;
+        }
+        started.storage.check_invariants();
+    });
+    sim.power_cut();
+    sim.faults().disk_bytes(sim.disk_used_bytes() + left);
+}
+
+#[test]
+fn a_start_without_room_for_another_wal_file_clears_its_past_away() {
+    let mut sim = Simulation::new(8);
+    let config = StorageConfig {
+        disk_reserve_bytes: 4 << 20,
+        ..small()
+    };
+    // More tails than can be carried at once, and no file to carry more to.
+    tails_and_then_only(&mut sim, &config, 4 << 20);
+    solo(&mut sim, &config, |started| async move {
+        sleep(Duration::from_secs(5)).await;
+        let files = dir::list(&Path::new(DATA).join("wal")).await.unwrap();
+        let current = format!("{:010}-", started.generation);
+        assert!(
+            files.iter().all(|file| file.name.starts_with(&current)),
+            "{files:?}"
+        );
+        for partition in 0..10 {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+        }
+    });
+}
+
+#[test]
+fn a_start_on_a_full_disk_reads_and_deletes_and_refuses_appends() {
+    let mut sim = Simulation::new(9);
+    let config = StorageConfig {
+        wal_first_file_bytes: 1 << 20,
+        wal_bytes: 8 << 20,
+        disk_reserve_bytes: 4 << 20,
+        ..small()
+    };
+    // For the root file, the seals and a WAL file much smaller than the first one should be.
+    tails_and_then_only(&mut sim, &config, 160 << 10);
+    let faults = sim.faults();
+    solo(&mut sim, &config, move |started| async move {
+        for partition in 0..10 {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+        }
+        sleep(Duration::from_secs(2)).await;
+        let refused = append(&started.log(0), one(100, wall_clock_ms()), Sync::Durable);
+        assert!(matches!(refused, Err(StorageError::DiskFull)));
+        for partition in 0..10 {
+            let ticket = started.log(partition).advance_log_start(1).unwrap();
+            let durable = timeout(Duration::from_secs(5), started.storage.durable(ticket));
+            durable.await.expect("a log start never hangs").unwrap();
+        }
+        faults.disk_bytes(64 << 20);
+        sleep(Duration::from_secs(3)).await;
+        // Larger than the WAL file that there was room for.
+        fill(&started, &started.log(0), 5, 100_000).await;
+        fill(&started, &started.log(1), 40, 4000).await;
+        started.storage.check_invariants();
+    });
+    sim.power_cut();
+    solo(&mut sim, &config, |started| async move {
+        assert_eq!(started.log(0).log_start(), 1);
+        assert_eq!(read_all(&started.log(0)).await.len(), 7);
+        assert_eq!(read_all(&started.log(1)).await.len(), 42);
+    });
+}
+
+#[test]
+fn a_disk_without_a_free_byte_refuses_the_start_and_keeps_everything() {
+    let mut sim = Simulation::new(10);
+    let config = small();
+    tails_and_then_only(&mut sim, &config, 0);
+    let refused = sim.run(async {
+        let recovered = tailwater_storage::recover(&small(), 1, 1, |_| Ok(both())).await;
+        recovered.err().map(|error| error.to_string())
+    });
+    assert!(refused.unwrap().contains("No space left"));
+    sim.faults().disk_bytes(64 << 20);
+    solo(&mut sim, &config, |started| async move {
+        for partition in 0..10 {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+        }
     });
 }

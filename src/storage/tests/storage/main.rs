@@ -17,6 +17,7 @@ mod full_disk;
 mod group_commit;
 mod harness;
 mod lifetimes;
+mod memory;
 mod planted;
 mod reads;
 mod real;
