@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use tailwater_shards::planted::Planted;
-use tailwater_sim::{Options, Stats, run, shrink};
+use tailwater_sim::{Options, Stats, run, run_history, shrink};
 
 /// Simulates the whole broker.
 #[derive(Parser)]
@@ -38,6 +38,9 @@ struct Arguments {
     /// Go on after so many failures.
     #[arg(long, default_value_t = 1)]
     failures: usize,
+    /// Print all that happens in a shrunk history.
+    #[arg(long)]
+    show: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +96,14 @@ fn main() -> ExitCode {
             println!("  {} shards", shrunk.history.shards);
             for step in &shrunk.history.steps {
                 println!("  {:?}, then {} us", step.what, step.then_us);
+            }
+            if arguments.show {
+                let printed = Options {
+                    print: true,
+                    ..options.clone()
+                };
+                // It ends in the violation that is printed above.
+                let _ = run_history(&shrunk.history, &printed);
             }
         }
     }

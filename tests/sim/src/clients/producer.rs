@@ -24,22 +24,46 @@ const IN_FLIGHT_MAX: usize = 5;
 const TIMEOUT: Duration = Duration::from_millis(500);
 const BACKOFF: Duration = Duration::from_millis(4);
 
+/// A batch that is not acknowledged.
+#[derive(Debug)]
+struct Pending {
+    batch: BatchId,
+    sequence: i32,
+    /// It may be in the log: it was sent, and no answer has said that it was refused.
+    unsure: bool,
+}
+
 /// What an idempotent producer knows of one partition.
 #[derive(Debug)]
 pub(super) struct Stream {
     id: i64,
     epoch: i16,
     next_sequence: i32,
-    /// Not acknowledged, in order, each with its sequence.
-    pending: VecDeque<(BatchId, i32)>,
+    /// Not acknowledged, in order.
+    pending: VecDeque<Pending>,
     /// Acknowledged last, to be sent again on purpose.
     last: Option<(BatchId, i32, i16)>,
     in_flight: usize,
     failed: bool,
+    /// The sequences are to begin anew, once no pending batch may be in the log: under a new
+    /// number a batch would be taken twice.
     raise_epoch: bool,
 }
 
 impl Stream {
+    fn new(id: i64, epoch: i16) -> Self {
+        Self {
+            id,
+            epoch,
+            next_sequence: 0,
+            pending: VecDeque::new(),
+            last: None,
+            in_flight: 0,
+            failed: false,
+            raise_epoch: false,
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.pending.is_empty()
     }
@@ -47,17 +71,30 @@ impl Stream {
     /// Whether there is something to send again.
     pub(super) fn connection_lost(&mut self) -> bool {
         self.in_flight = 0;
-        self.failed = !self.pending.is_empty();
-        self.failed
+        self.failed = true;
+        self.settle()
     }
 
-    fn number_anew(&mut self, records: impl Fn(BatchId) -> usize) {
+    /// Whether everything is answered and something is to be sent again.
+    fn settle(&mut self) -> bool {
+        if self.is_idle() {
+            self.failed = false;
+        }
+        self.failed && self.in_flight == 0
+    }
+
+    /// Begins the sequences anew if that is due and nothing stands in its way.
+    fn renew(&mut self, records: impl Fn(BatchId) -> usize) {
+        let unsure = self.in_flight > 0 || self.pending.iter().any(|pending| pending.unsure);
+        if !self.raise_epoch || unsure {
+            return;
+        }
         self.epoch += 1;
         self.next_sequence = 0;
         self.last = None;
-        for (batch, sequence) in &mut self.pending {
-            *sequence = self.next_sequence;
-            self.next_sequence += i32::try_from(records(*batch)).expect("few");
+        for pending in &mut self.pending {
+            pending.sequence = self.next_sequence;
+            self.next_sequence += i32::try_from(records(pending.batch)).expect("few");
         }
         self.raise_epoch = false;
     }
@@ -108,19 +145,8 @@ async fn ensure_stream(broker: &Broker, client: &Rc<Client>, tp: Tp) -> bool {
         return false;
     };
     client.world().tell(Event::ProducerId { id });
-    client.streams.borrow_mut().insert(
-        tp,
-        Stream {
-            id,
-            epoch,
-            next_sequence: 0,
-            pending: VecDeque::new(),
-            last: None,
-            in_flight: 0,
-            failed: false,
-            raise_epoch: false,
-        },
-    );
+    let stream = Stream::new(id, epoch);
+    client.streams.borrow_mut().insert(tp, stream);
     true
 }
 
@@ -139,10 +165,19 @@ async fn next_part(
     let batch = new_batch(client, tp, -1, produce, false);
     let mut streams = client.streams.borrow_mut();
     let stream = streams.get_mut(&tp)?;
+    if stream.is_idle() {
+        stream.renew(|_| 0);
+    }
     let sequence = stream.next_sequence;
     stream.next_sequence += i32::from(produce.records);
-    stream.pending.push_back((batch, sequence));
-    if stream.failed {
+    // What has failed goes first.
+    let waits = stream.failed || stream.raise_epoch;
+    stream.pending.push_back(Pending {
+        batch,
+        sequence,
+        unsure: !waits,
+    });
+    if waits {
         return None;
     }
     stream.in_flight += 1;
@@ -263,31 +298,35 @@ fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp
     let at = stream
         .pending
         .iter()
-        .position(|(batch, _)| *batch == part.batch);
+        .position(|pending| pending.batch == part.batch);
     match (result, at) {
         (Ok(_) | Err(code::DUPLICATE_SEQUENCE_NUMBER), Some(at)) => {
             stream.last = stream
                 .pending
                 .remove(at)
-                .map(|(batch, s)| (batch, s, stream.epoch));
+                .map(|pending| (pending.batch, pending.sequence, stream.epoch));
         }
         (Err(code::UNKNOWN_TOPIC_OR_PARTITION | code::UNKNOWN_TOPIC_ID), _) => {
             stream.pending.clear();
             stream.last = None;
+            stream.raise_epoch = true;
+            stream.failed = true;
         }
         (Err(code::INVALID_TIMESTAMP | code::MESSAGE_TOO_LARGE), Some(at)) => {
             stream.pending.remove(at);
             stream.raise_epoch = true;
             stream.failed = true;
         }
-        (Err(code::OUT_OF_ORDER_SEQUENCE_NUMBER), Some(0)) if stream.in_flight == 0 => {
-            stream.raise_epoch = true;
+        (Err(code::OUT_OF_ORDER_SEQUENCE_NUMBER), Some(at)) => {
+            stream.pending[at].unsure = false;
             stream.failed = true;
+            // All before it are acknowledged, or given up: the broker has lost them.
+            stream.raise_epoch |= at == 0;
         }
         (Err(_), Some(_)) => stream.failed = true,
         (_, None) => {}
     }
-    (stream.failed && stream.in_flight == 0 && !stream.pending.is_empty()).then_some(tp)
+    stream.settle().then_some(tp)
 }
 
 /// Sends everything that was not acknowledged again, in order.
@@ -302,18 +341,19 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
         if stream.in_flight > 0 {
             return;
         }
-        if stream.raise_epoch {
-            stream.number_anew(|batch| facts.batches[batch].timestamps.len());
-        }
+        stream.renew(|batch| facts.batches[batch].timestamps.len());
         stream.failed = false;
         stream.in_flight = stream.pending.len();
         let (id, epoch) = (stream.id, stream.epoch);
-        let part = |(batch, sequence): &(BatchId, i32)| Part {
-            batch: *batch,
-            sequence: Some((id, epoch, *sequence)),
-            counted: true,
+        let part = |pending: &mut Pending| {
+            pending.unsure = true;
+            Part {
+                batch: pending.batch,
+                sequence: Some((id, epoch, pending.sequence)),
+                counted: true,
+            }
         };
-        stream.pending.iter().map(part).collect()
+        stream.pending.iter_mut().map(part).collect()
     };
     for part in parts {
         send(broker, client, -1, vec![part]).await;
@@ -328,7 +368,9 @@ pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
         for stream in streams.values().filter(|stream| !stream.raise_epoch) {
             let last = stream.last.filter(|(_, _, epoch)| *epoch == stream.epoch);
             let newest = last.map(|(batch, sequence, _)| (batch, sequence));
-            let chosen = newest.into_iter().chain(stream.pending.iter().copied());
+            let sent = stream.pending.iter().take_while(|pending| pending.unsure);
+            let sent = sent.map(|pending| (pending.batch, pending.sequence));
+            let chosen = newest.into_iter().chain(sent);
             parts.extend(chosen.take(IN_FLIGHT_MAX).map(|(batch, sequence)| Part {
                 batch,
                 sequence: Some((stream.id, stream.epoch, sequence)),
@@ -351,7 +393,10 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
     let tp = tp_of(&topic, partition);
     let sequence = {
         let streams = client.streams.borrow();
-        let Some(stream) = streams.get(&tp).filter(|s| s.is_idle() && s.last.is_some()) else {
+        // What was write-cached may be lost, and the producer then be unknown: it may begin anywhere.
+        let lossy = client.world().facts.borrow().ever_cached(tp);
+        let ready = |s: &&Stream| s.is_idle() && !s.raise_epoch && s.last.is_some() && !lossy;
+        let Some(stream) = streams.get(&tp).filter(ready) else {
             return;
         };
         (stream.id, stream.epoch, stream.next_sequence + 1)
