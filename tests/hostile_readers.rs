@@ -170,3 +170,66 @@ fn a_thousand_readers_that_never_read_hold_no_more_than_the_budget_and_starve_no
     reader.read_all();
     broker.stop_cleanly();
 }
+
+/// As many topics as make a Metadata answer of some 300 kB.
+const TOPICS: usize = 1_000;
+
+/// Makes topics with names as long as they may be.
+fn many_topics(broker: &Broker) {
+    let mut body = i32::try_from(TOPICS).expect("few").to_be_bytes().to_vec();
+    for number in 0..TOPICS {
+        raw::string(&mut body, &format!("{number:x>240}"));
+        body.extend(1i32.to_be_bytes());
+        body.extend(1i16.to_be_bytes());
+        body.extend([0; 8]);
+    }
+    body.extend(30_000i32.to_be_bytes());
+    body.push(0);
+    let mut stream = broker.connect();
+    raw::call(&mut stream, &raw::request(19, 2, 1, &body)).expect("an answer");
+}
+
+/// A Metadata request of version 8 for all topics.
+fn all_topics() -> Vec<u8> {
+    let mut body = (-1i32).to_be_bytes().to_vec();
+    body.extend([0; 3]);
+    raw::request(raw::METADATA, 8, 1, &body)
+}
+
+#[test]
+fn metadata_that_nobody_reads_holds_no_more_than_the_budget_and_starves_nobody() {
+    let dir = scratch();
+    let broker = Options::new(dir.path()).flag("--memory", "64MiB").start();
+    many_topics(&broker);
+    let before = broker.resident_bytes();
+    let watched = Watched::new(&broker);
+    let asks = all_topics().repeat(40);
+    let connect = |_| {
+        let mut stream = broker.connect();
+        stream.write_all(&asks).expect("sent");
+        stream
+    };
+    let stuck: Vec<TcpStream> = (0..500).map(connect).collect();
+    let mut reader = broker.connect();
+    for _ in 0..20 {
+        let answer = raw::call(&mut reader, &all_topics()).expect("an answer");
+        assert!(answer.len() > TOPICS * 240, "{} bytes", answer.len());
+    }
+    let peak = watched.peak();
+    // A quarter of the memory, two answers under way a shard, and a little for each connection.
+    let bound = before + MEMORY_BYTES / 4 + 8 * MIB + 500 * CONNECTION_BYTES;
+    println!(
+        "resident: {} MiB before, {} at most under attack (bound {})",
+        before / MIB,
+        peak / MIB,
+        bound / MIB,
+    );
+    assert!(
+        peak <= bound,
+        "{} MiB, bound {} MiB",
+        peak / MIB,
+        bound / MIB
+    );
+    drop(stuck);
+    broker.stop_cleanly();
+}
