@@ -50,6 +50,11 @@ pub async fn remove_file(path: &Path) -> io::Result<()> {
     dispatch!(remove_file(path))
 }
 
+/// Removes the directory if nothing is in it; else `DirectoryNotEmpty`.
+pub async fn remove_dir(path: &Path) -> io::Result<()> {
+    dispatch!(remove_dir(path))
+}
+
 /// Removes the directory and all in it.
 pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
     dispatch!(remove_dir_all(path))

@@ -12,6 +12,8 @@ use super::world::Shared;
 
 /// Input/output error.
 pub const EIO: i32 = Errno::IO.raw_os_error();
+/// No such file or directory.
+pub const ENOENT: i32 = Errno::NOENT.raw_os_error();
 /// No space left on device.
 pub const ENOSPC: i32 = Errno::NOSPC.raw_os_error();
 

@@ -37,7 +37,7 @@ mod tests;
 
 pub use self::client::ClientTask;
 pub use self::disk::IoKind;
-pub use self::faults::{EIO, ENOSPC, Faults, Matching};
+pub use self::faults::{EIO, ENOENT, ENOSPC, Faults, Matching};
 pub use self::io::{CutKind, CutMoment, IoCounts};
 pub use self::net::{Network, Party};
 pub use self::simulation::{Process, Simulation, Step, StepKind};

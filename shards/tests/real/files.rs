@@ -201,6 +201,11 @@ fn directories_are_made_listed_and_removed() {
         );
         dir::remove_file(&path.join("a/c")).await.unwrap();
         assert!(!dir::exists(&path.join("a/c")).await.unwrap());
+        let full = dir::remove_dir(&path.join("a")).await.unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::DirectoryNotEmpty);
+        dir::create_all(&path.join("a/e")).await.unwrap();
+        dir::remove_dir(&path.join("a/e")).await.unwrap();
+        assert!(!dir::exists(&path.join("a/e")).await.unwrap());
         dir::remove_dir_all(&path.join("a")).await.unwrap();
         assert!(!dir::exists(&path.join("a")).await.unwrap());
         let gone = dir::list(&path.join("a")).await.unwrap_err();

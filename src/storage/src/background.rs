@@ -93,17 +93,15 @@ pub(crate) async fn remove_directories(paths: Vec<PathBuf>) {
             }
             _ => {}
         }
-        // The topic's directory goes with its last partition.
+        // The topic's directory goes with its last partition. Others may still be written, by
+        // shards that do not know of the deletion yet: it goes only while it is empty.
         if let Some(parent) = path.parent() {
-            let empty = dir::list(parent)
-                .await
-                .is_ok_and(|entries| entries.is_empty());
             let is_topic = parent
                 .file_name()
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| uuid::Uuid::try_parse(name).is_ok());
-            if empty && is_topic {
-                drop(dir::remove_dir_all(parent).await);
+            if is_topic {
+                drop(dir::remove_dir(parent).await);
             }
         }
     }

@@ -58,6 +58,11 @@ pub(crate) async fn remove_file(path: &Path) -> io::Result<()> {
     off_loop(move || fs::remove_file(path)).await
 }
 
+pub(crate) async fn remove_dir(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    off_loop(move || fs::remove_dir(path)).await
+}
+
 pub(crate) async fn remove_dir_all(path: &Path) -> io::Result<()> {
     let path = path.to_owned();
     off_loop(move || fs::remove_dir_all(path)).await

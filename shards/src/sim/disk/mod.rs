@@ -162,6 +162,7 @@ impl Disk {
             Op::List { path } => self.list(path),
             Op::Rename { from, to } => self.rename(from, to),
             Op::RemoveFile { path } => self.remove_file(path),
+            Op::RemoveDir { path } => self.remove_dir(path),
             Op::RemoveDirAll { path } => self.remove_dir_all(path, usize::MAX),
             Op::SyncDir { path, covers } => {
                 let ino = self.names.resolve(path)?;
@@ -337,6 +338,14 @@ impl Disk {
         let ino = self.names.unlink(seq, dir, &name)?;
         self.lost_its_name(ino);
         Ok(Output::Done)
+    }
+
+    fn remove_dir(&mut self, path: &Path) -> io::Result<Output> {
+        let empty = self.names.list(self.names.resolve(path)?)?.is_empty();
+        if !empty {
+            return Err(error(Errno::NOTEMPTY));
+        }
+        self.remove_dir_all(path, 1)
     }
 
     /// Removes a tree name by name from its leaves, and stops after `names_max` of them.

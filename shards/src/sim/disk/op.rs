@@ -32,6 +32,8 @@ pub enum IoKind {
     Rename,
     /// `dir::remove_file`.
     RemoveFile,
+    /// `dir::remove_dir`.
+    RemoveDir,
     /// `dir::remove_dir_all`.
     RemoveDirAll,
     /// `dir::sync`.
@@ -93,6 +95,9 @@ pub(crate) enum Op {
     RemoveFile {
         path: PathBuf,
     },
+    RemoveDir {
+        path: PathBuf,
+    },
     RemoveDirAll {
         path: PathBuf,
     },
@@ -136,6 +141,7 @@ impl Op {
             Op::List { .. } => IoKind::List,
             Op::Rename { .. } => IoKind::Rename,
             Op::RemoveFile { .. } => IoKind::RemoveFile,
+            Op::RemoveDir { .. } => IoKind::RemoveDir,
             Op::RemoveDirAll { .. } => IoKind::RemoveDirAll,
             Op::SyncDir { .. } => IoKind::SyncDir,
             Op::Exists { .. } => IoKind::Exists,
@@ -161,6 +167,7 @@ impl Op {
             | Op::CreateAll { path }
             | Op::List { path }
             | Op::RemoveFile { path }
+            | Op::RemoveDir { path }
             | Op::RemoveDirAll { path }
             | Op::SyncDir { path, .. }
             | Op::Exists { path }
@@ -187,6 +194,7 @@ impl Op {
             | IoKind::CreateDirs
             | IoKind::Rename
             | IoKind::RemoveFile
+            | IoKind::RemoveDir
             | IoKind::RemoveDirAll
             | IoKind::SyncDir => true,
             IoKind::Read | IoKind::Size | IoKind::List | IoKind::Exists | IoKind::Free => false,

@@ -55,6 +55,13 @@ pub(crate) async fn remove_file(path: &Path) -> io::Result<()> {
     .await
 }
 
+pub(crate) async fn remove_dir(path: &Path) -> io::Result<()> {
+    done(Op::RemoveDir {
+        path: path.to_owned(),
+    })
+    .await
+}
+
 pub(crate) async fn remove_dir_all(path: &Path) -> io::Result<()> {
     done(Op::RemoveDirAll {
         path: path.to_owned(),

@@ -124,6 +124,10 @@ fn names_follow_the_rules_of_posix() {
             .map(|entry| (entry.name, entry.is_dir))
             .collect();
         assert_eq!(names, [("c".to_owned(), true), ("x".to_owned(), false)]);
+        let full = dir::remove_dir(path("/a/b")).await.expect_err("not empty");
+        assert_eq!(full.kind(), io::ErrorKind::DirectoryNotEmpty);
+        dir::remove_dir(path("/a/b/c")).await.expect("removed");
+        assert!(!dir::exists(path("/a/b/c")).await.expect("asked"));
         dir::remove_dir_all(path("/a")).await.expect("removed");
         assert!(!dir::exists(path("/a")).await.expect("asked"));
     });

@@ -127,11 +127,10 @@ pub(crate) async fn answer_delete_records(
     let mut outcomes = Vec::with_capacity(moved.len());
     for outcome in moved {
         outcomes.push(match outcome {
-            Ok((low_watermark, None)) => Ok(low_watermark),
             Ok((low_watermark, _)) if planted::is(Planted::LogStartAnsweredEarly) => {
                 Ok(low_watermark)
             }
-            Ok((low_watermark, Some(ticket))) => {
+            Ok((low_watermark, ticket)) => {
                 let durable = broker.storage.durable(ticket).await;
                 durable
                     .map(|()| low_watermark)
@@ -146,7 +145,7 @@ pub(crate) async fn answer_delete_records(
 fn advance_log_start(
     partition: &Partition,
     offset: i64,
-) -> Result<(i64, Option<tailwater_storage::Ticket>), BrokerError> {
+) -> Result<(i64, tailwater_storage::Ticket), BrokerError> {
     partition.check_in_service()?;
     let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark().0);
     let target = if offset == -1 { high_watermark } else { offset };
@@ -157,14 +156,13 @@ fn advance_log_start(
             end: high_watermark,
         });
     }
-    if target <= log_start {
-        return Ok((log_start, None));
-    }
+    // Also when nothing moves: retention, or another request, may have moved it there just now, and
+    // that is not durable yet.
     let ticket = partition
         .log()
         .advance_log_start(target)
         .map_err(|error| storage_refusal(&error))?;
-    Ok((target, Some(ticket)))
+    Ok((target.max(log_start), ticket))
 }
 
 /// Tells how many bytes partitions hold; -1 for one that is not here.

@@ -2,6 +2,7 @@ use super::harness::*;
 use crate::error_code as code;
 use crate::fetch::FetchRequest;
 use std::time::Duration;
+use tailwater_shards::sim::{IoKind, Matching};
 
 fn parked(partitions: &[(&str, i32, i64)], min_bytes: i32) -> FetchRequest {
     FetchRequest {
@@ -288,6 +289,35 @@ fn deleted_records_are_gone_for_readers_and_the_lowest_offset_is_durable() {
         .partitions
         .remove(0);
     assert_eq!(below.error.unwrap().code(), code::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn a_log_start_that_moved_already_is_told_only_once_it_is_durable() {
+    let mut machine = Machine::new(9, 2);
+    machine.create("t", 1, &[]);
+    let records = ["a", "b", "c"];
+    machine.produce(0, "t", 0, -1, batch(&records)).unwrap();
+    let delete = |machine: &mut Machine, offset: i64| {
+        machine.begin(0, move |broker| async move {
+            let part = crate::offsets::DeleteRecords {
+                topic: broker.image().resolve_name("t"),
+                partition: 0,
+                offset,
+            };
+            broker.delete_records(vec![part], SECOND).await.remove(0)
+        })
+    };
+    let syncs = Matching::kind(IoKind::Sync);
+    machine.sim.faults().slow(syncs, 100, SECOND / 2);
+    let first = delete(&mut machine, 3);
+    machine.sim.run_for(SECOND / 100);
+    // Nothing is left to move for this one; but a power cut now would bring its records back.
+    let second = delete(&mut machine, 2);
+    machine.sim.run_for(SECOND / 10);
+    assert_eq!((first.is_done(), second.is_done()), (false, false));
+    machine.sim.faults().clear();
+    assert_eq!(machine.finish(first), Ok(3));
+    assert_eq!(machine.finish(second), Ok(3));
 }
 
 #[test]

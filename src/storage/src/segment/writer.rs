@@ -25,6 +25,9 @@ const PREALLOCATE_BYTES: u64 = 16 << 20;
 /// Deletion cuts a file shorter by this much at a time, so that no single cut takes long.
 const SHORTEN_BYTES: u64 = 64 << 20;
 
+/// How often a directory that vanishes while it is made is made again.
+const CREATE_AGAIN: u32 = 16;
+
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Writes all whole durable blocks of the log, and the rest of closed segments. Returns the bytes
@@ -146,7 +149,7 @@ async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, Storage
         .expect("a segment lies in its partition's directory");
     let file = match File::open(path, existing).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && fresh => {
-            dir::create_all(parent)
+            create_all(parent)
                 .await
                 .map_err(StorageError::io("cannot create", parent))?;
             let new = OpenOptions {
@@ -164,6 +167,20 @@ async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, Storage
         sync_upwards(parent, &shared.config.data_dir).await?;
     }
     Ok(file)
+}
+
+/// Makes a partition's directory. With a partition that was dropped, the topic's directory may go
+/// between the making of the two; so often in a row it cannot be a partition that was dropped.
+async fn create_all(directory: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match dir::create_all(directory).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < CREATE_AGAIN => {
+                tries += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A segment's file is locked while it is written. A killed process's writes keep their lock until

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tailwater_shards::sim::Simulation;
+use tailwater_shards::sim::{ENOENT, IoKind, Matching, Simulation};
 use tailwater_shards::{Counter, IoClass, counters, dir, io_stats, sleep};
 use tailwater_storage::{
     LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
@@ -55,7 +55,7 @@ fn a_wal_far_smaller_than_what_goes_through_it_is_recycled() {
 fn appends_wait_for_room_and_go_on_when_the_disk_is_slow() {
     let mut sim = Simulation::new(2);
     sim.faults().slow(
-        tailwater_shards::sim::Matching::kind(tailwater_shards::sim::IoKind::Write).on(".log"),
+        Matching::kind(IoKind::Write).on(".log"),
         10_000,
         Duration::from_millis(30),
     );
@@ -150,6 +150,51 @@ fn a_dropped_topic_is_gone_and_its_name_is_free_for_another_id() {
     });
     sim.run_until_ended(process);
     output.borrow_mut().take().unwrap();
+}
+
+#[test]
+fn a_partition_is_written_while_the_topics_other_one_takes_its_directory_along() {
+    let mut sim = Simulation::new(6);
+    // Long enough for the other partition's first segment to be made meanwhile.
+    for kind in [IoKind::RemoveDir, IoKind::RemoveDirAll] {
+        let removals = Matching::kind(kind);
+        sim.faults().slow(removals, 9, Duration::from_millis(20));
+    }
+    solo(&mut sim, &small(), |started| async move {
+        let (dropped, written) = (started.log(0), started.log(1));
+        fill(&started, &dropped, 60, 1000).await;
+        while names(directory(0)).await.is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        started.storage.drop_log(tp(0)).await;
+        while dir::exists(&directory(0)).await.unwrap() {
+            sleep(Duration::from_micros(100)).await;
+        }
+        fill(&started, &written, 60, 1000).await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(!names(directory(1)).await.is_empty());
+        assert_eq!(read_all(&written).await.len(), 60);
+    });
+}
+
+#[test]
+fn a_directory_that_vanishes_while_it_is_made_is_made_again() {
+    let mut sim = Simulation::new(7);
+    solo(&mut sim, &small(), |started| async move {
+        let log = started.log(0);
+        fill(&started, &log, 1, 100).await;
+        append(&log, one(9000, 0), Sync::Durable).unwrap();
+    });
+    let makings = Matching::kind(IoKind::CreateDirs).on(&TOPIC.as_hyphenated().to_string());
+    for skip in 0..3 {
+        sim.faults().fail(makings.clone(), skip, ENOENT);
+    }
+    solo(&mut sim, &small(), |started| async move {
+        fill(&started, &started.log(0), 60, 1000).await;
+        while names(directory(0)).await.is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
 }
 
 #[test]
