@@ -28,7 +28,6 @@ pub(crate) struct Found {
 /// One partition's part of a fetch's answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetched {
-    #[allow(dead_code, reason = "a printed history shows it")]
     pub(crate) fetch: u64,
     pub(crate) client: u8,
     pub(crate) tp: Tp,
@@ -71,9 +70,15 @@ pub(crate) struct Started {
     pub(crate) unknown_losses: bool,
 }
 
-/// How much memory a shard's storage holds.
+/// Something that has happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
+    /// A shard's caches hold more than before in this life of the process.
+    Memory {
+        shard: u16,
+        bytes: usize,
+        bytes_max: usize,
+    },
     /// A client found a topic in its shard's image.
     Met(Arc<Topic>),
     /// A batch is about to be submitted, perhaps not for the first time.
@@ -85,6 +90,13 @@ pub(crate) enum Event {
         batch: BatchId,
         result: Result<i64, i16>,
     },
+    /// A batch that was acknowledged at `base`, and that the broker has to remember, was sent
+    /// again and answered.
+    Repeated {
+        batch: BatchId,
+        base: i64,
+        result: Result<i64, i16>,
+    },
     FetchBegan {
         fetch: u64,
         wants: Vec<(Tp, i64)>,
@@ -93,6 +105,12 @@ pub(crate) enum Event {
     Fetched(Box<Fetched>),
     FetchEnded {
         fetch: u64,
+        /// As a whole, so that it says nothing of the partitions.
+        refused: bool,
+    },
+    /// The broker does not know a fetch session that it has made since its start.
+    SessionLost {
+        code: i16,
     },
     Created {
         id: Uuid,

@@ -55,6 +55,8 @@ pub(crate) struct Partition {
     pub(crate) places: BTreeMap<i64, Place>,
     pub(crate) kill_end: i64,
     pub(crate) power_end: i64,
+    /// Everything below it can be read in this life of the process.
+    pub(crate) visible: i64,
     pub(crate) since: Since,
     /// The largest log start asked for by DeleteRecords.
     pub(crate) log_start_asked: i64,
@@ -102,6 +104,7 @@ pub(crate) struct Facts {
     pub(crate) disk: SureDisk,
     pub(crate) now_ns: u64,
     pub(crate) wall_ms: i64,
+    pub(crate) wall_ms_min: i64,
     pub(crate) wall_ms_max: i64,
     pub(crate) batches: Vec<Batch>,
     /// By the checksum of their bytes as sent.
@@ -109,7 +112,8 @@ pub(crate) struct Facts {
     pub(crate) topics: BTreeMap<Uuid, TopicFacts>,
     pub(crate) partitions: BTreeMap<Tp, Partition>,
     pub(crate) generation: u64,
-    pub(crate) slow_until_ns: u64,
+    /// Until then operations may be slow; `None`: none ever was.
+    pub(crate) slow_until_ns: Option<u64>,
     /// An operation was told to fail and nothing has been calmed since.
     pub(crate) failing: bool,
     pub(crate) full: bool,
@@ -122,13 +126,14 @@ impl Facts {
             disk,
             now_ns: 0,
             wall_ms,
+            wall_ms_min: wall_ms,
             wall_ms_max: wall_ms,
             batches: Vec::new(),
             by_crc: BTreeMap::new(),
             topics: BTreeMap::new(),
             partitions: BTreeMap::new(),
             generation: 0,
-            slow_until_ns: 0,
+            slow_until_ns: None,
             failing: false,
             full: false,
             running: false,
@@ -189,7 +194,8 @@ impl Facts {
 
     /// Whether the disk was slowed down, or is full: then nothing is said of times.
     pub(crate) fn was_slow_lately(&self) -> bool {
-        self.now_ns < self.slow_until_ns + 10_000_000_000 || self.failing || self.full
+        let slow = |until: u64| self.now_ns < until + 10_000_000_000;
+        self.slow_until_ns.is_some_and(slow) || self.failing || self.full
     }
 
     /// Whether `verify` may name damage that is none: it does not read the metadata, so what is
@@ -258,6 +264,7 @@ impl Facts {
             }
             Event::Clock { wall_ms } => {
                 self.wall_ms = *wall_ms;
+                self.wall_ms_min = self.wall_ms_min.min(*wall_ms);
                 self.wall_ms_max = self.wall_ms_max.max(*wall_ms);
             }
             Event::Disturbed(disturbance) => self.disturbed(*disturbance),
@@ -346,6 +353,7 @@ impl Facts {
     fn answered(&mut self, id: BatchId, base: i64) {
         let safe = self.is_power_safe(&self.batches[id]);
         let batch = &mut self.batches[id];
+        let all = batch.acks == -1;
         batch.acked = Some(base);
         if batch.acks == 0 {
             return;
@@ -359,6 +367,9 @@ impl Facts {
         if safe {
             partition.power_end = partition.power_end.max(end);
         }
+        if all {
+            partition.visible = partition.visible.max(end);
+        }
     }
 
     fn fetched(&mut self, fetched: &Fetched) {
@@ -369,6 +380,7 @@ impl Facts {
         let partition = self.partitions.entry(fetched.tp).or_default();
         partition.log_start = partition.log_start.max(fetched.log_start);
         partition.place(&fetched.batches);
+        partition.visible = partition.visible.max(fetched.high_watermark);
         partition.kill_end = partition.kill_end.max(fetched.high_watermark);
         if !cached {
             partition.power_end = partition.power_end.max(fetched.high_watermark);
@@ -386,6 +398,7 @@ impl Facts {
             partition.kill_end = read.high_watermark;
             partition.since = Since::Nothing;
         }
+        partition.visible = read.high_watermark;
         partition.log_start = partition.log_start.max(read.log_start);
         partition.place(&read.batches);
         let start = partition.log_start;
@@ -426,13 +439,14 @@ impl Facts {
         };
         for partition in self.partitions.values_mut() {
             partition.since = partition.since.max(since);
+            partition.visible = 0;
         }
     }
 
     fn disturbed(&mut self, disturbance: Disturbance) {
         match disturbance {
             Disturbance::Slow { until_ns } => {
-                self.slow_until_ns = self.slow_until_ns.max(until_ns);
+                self.slow_until_ns = self.slow_until_ns.max(Some(until_ns));
             }
             Disturbance::Failing => self.failing = true,
             Disturbance::Full(full) => self.full = full,

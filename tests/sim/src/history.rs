@@ -64,8 +64,11 @@ pub enum What {
 pub enum Command {
     /// Produces one batch to each of some partitions.
     Produce(Produce),
-    /// An idempotent producer sends again what it sent last, acknowledged or not.
+    /// An idempotent producer sends again what it sent last, acknowledged or not: as many batches
+    /// as a broker has to remember.
     SendAgain,
+    /// Asks for a producer id.
+    AskProducerId,
     /// An idempotent producer leaves a sequence out.
     LeaveGap {
         /// To which topic.
@@ -157,6 +160,8 @@ pub struct Fetch {
     pub wait_ms: u32,
     /// Whether records of open transactions are left out.
     pub committed: bool,
+    /// Whether a partition of the session is given up, if there is a session.
+    pub forgets: bool,
 }
 
 /// Where a fetch begins.
@@ -273,6 +278,7 @@ impl History {
         let mut choices = Choices::new(seed);
         let shards = choices.u16(2, 3);
         let mut draw = Draw {
+            steady: choices.one_in(3),
             choices,
             disk_faults,
         };
@@ -286,7 +292,13 @@ impl History {
             for _ in 0..draw.choices.between(50, 75) {
                 steps.push(draw.step());
             }
-            steps.push(draw.end());
+            steps.extend(draw.ending());
+            if draw.choices.one_in(3) {
+                for _ in 0..draw.choices.below(12) {
+                    steps.push(draw.step());
+                }
+                steps.extend(draw.ending());
+            }
         }
         for _ in 0..draw.choices.between(8, 20) {
             steps.push(draw.step());
@@ -301,6 +313,8 @@ impl History {
 
 struct Draw {
     choices: Choices,
+    /// The disk is never slow, so that something can be said of times.
+    steady: bool,
     /// Operations fail and the disk fills up.
     disk_faults: bool,
 }
@@ -326,12 +340,12 @@ impl Draw {
             950..960 => What::ClockJumps {
                 seconds: i32::try_from(self.choices.below(7 * 3600)).expect("small") - 3600,
             },
-            960..980 => What::Slow(Slowed {
+            960..980 if !self.steady => What::Slow(Slowed {
                 operation: self.operation(),
                 times: 1 + self.choices.u8(8),
                 ms: u32::from(self.choices.u16(1, 40)),
             }),
-            980..984 => What::Slow(Slowed {
+            980..984 if !self.steady => What::Slow(Slowed {
                 operation: self.operation(),
                 times: 1 + self.choices.u8(3),
                 ms: u32::from(self.choices.u16(500, 3000)),
@@ -366,6 +380,7 @@ impl Draw {
         let command = match self.choices.below(40) {
             0..3 => Command::SendAgain,
             3 => Command::LeaveGap { topic, partition },
+            4 => Command::AskProducerId,
             _ => Command::Produce(Produce {
                 topic,
                 partition,
@@ -404,6 +419,7 @@ impl Draw {
                 bytes_max: self.choices.pick(&[1, 400, 4_000, 1 << 20]),
                 wait_ms: self.choices.pick(&[0, 0, 2, 20, 200]),
                 committed: self.choices.one_in(2),
+                forgets: self.choices.one_in(5),
             }),
         )
     }
@@ -441,7 +457,41 @@ impl Draw {
         }
     }
 
-    fn end(&mut self) -> Step {
+    /// An end; half of them come upon something that was answered just now, or was to be.
+    fn ending(&mut self) -> Vec<Step> {
+        if self.choices.one_in(2) {
+            let moment = self.moment(30);
+            return vec![self.end(moment)];
+        }
+        let topic = self.topic();
+        let partition = self.choices.u8(3);
+        let what = match self.choices.below(12) {
+            0..2 => What::Client(self.choices.u8(PRODUCERS), Command::AskProducerId),
+            2..4 => What::Client(ADMIN, self.create(topic)),
+            4..6 => What::Client(ADMIN, Command::Delete { topic }),
+            6..8 => What::Client(ADMIN, Command::Grow { topic }),
+            8..10 => {
+                let (name, value) = self.choices.pick(&CHANGES);
+                What::Client(ADMIN, Command::Configure { topic, name, value })
+            }
+            _ => {
+                let upto = self.choices.u8(255);
+                What::Client(
+                    ADMIN,
+                    Command::DeleteRecords {
+                        topic,
+                        partition,
+                        upto,
+                    },
+                )
+            }
+        };
+        let then_us = u32::try_from(self.choices.below(300)).expect("small");
+        let moment = self.moment(3);
+        vec![Step { what, then_us }, self.end(moment)]
+    }
+
+    fn end(&mut self, moment: Moment) -> Step {
         let mut again = Vec::new();
         while again.len() < 3 && self.choices.one_in(3) {
             let end = self.choices.pick(&[End::Kill, End::PowerCut]);
@@ -458,7 +508,7 @@ impl Draw {
         let moment = if end == End::Stop {
             Moment::Now
         } else {
-            self.moment(30)
+            moment
         };
         let restart = Restart {
             end,

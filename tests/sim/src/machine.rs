@@ -57,6 +57,8 @@ pub(crate) struct Boot {
     stopping: Cell<bool>,
     stopped: Cell<u16>,
     bell: Notify,
+    /// The most that any shard's caches have held.
+    cached_bytes: Cell<usize>,
 }
 
 impl Boot {
@@ -78,6 +80,7 @@ impl Boot {
             stopping: Cell::new(false),
             stopped: Cell::new(0),
             bell: Notify::new(),
+            cached_bytes: Cell::new(0),
         });
         let mine = boot.clone();
         let process = sim.boot(shards, move |me| mine.clone().main(me));
@@ -96,6 +99,16 @@ impl Boot {
         if let Some(standing) = standing {
             standing.0.check_invariants();
             standing.1.check_invariants();
+            let bytes = standing.1.cached_bytes();
+            if bytes > self.cached_bytes.get() {
+                self.cached_bytes.set(bytes);
+                let bytes_max = standing.1.cached_bytes_max();
+                self.shared.tell(Event::Memory {
+                    shard,
+                    bytes,
+                    bytes_max,
+                });
+            }
         }
     }
 

@@ -53,7 +53,11 @@ pub(super) async fn carry_out(broker: &Broker, client: &Rc<Client>, command: &Co
                 ask_offsets(broker, client, &topic, *partition).await;
             }
         }
-        Command::Produce(_) | Command::SendAgain | Command::LeaveGap { .. } | Command::Fetch(_) => {
+        Command::Produce(_)
+        | Command::SendAgain
+        | Command::AskProducerId
+        | Command::LeaveGap { .. }
+        | Command::Fetch(_) => {
             unreachable!("the other clients' part")
         }
     }

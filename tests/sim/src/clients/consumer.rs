@@ -16,8 +16,11 @@ use tailwater_record::{
 use super::{Client, tp_of};
 use crate::event::{Event, Fetched, Found, Tp};
 use crate::facts::Facts;
-use crate::history::{Fetch, From};
+use crate::history::{CONSUMERS, Fetch, From, PRODUCERS};
 use crate::world::Shared;
+
+/// The consumer that goes on with a fetch session; the others have none.
+const IN_SESSION: u8 = PRODUCERS + CONSUMERS - 1;
 
 pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
     let Some(topic) = client.topic(broker, fetch.topic) else {
@@ -42,6 +45,18 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
             From::Before(part) => (tp, next * i64::from(part) / 256, -1),
         });
     }
+    let isolation = if fetch.committed {
+        Isolation::ReadCommitted
+    } else {
+        Isolation::ReadUncommitted
+    };
+    let mut request = request(&wants, fetch.bytes_max, fetch.wait_ms, isolation);
+    let in_session = client.index == IN_SESSION && fetch.from == From::Next;
+    if in_session {
+        let (mut session, positions) = (client.session.borrow_mut(), client.positions.borrow());
+        let asked = session.ask(request, &wants, &positions, fetch.forgets);
+        (request, wants) = (asked.request, asked.wants);
+    }
     let id = world.next_fetch.get();
     world.next_fetch.set(id + 1);
     world.tell(Event::FetchBegan {
@@ -49,23 +64,37 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
         wants: wants.iter().map(|(tp, from, _)| (*tp, *from)).collect(),
         wait_ms: fetch.wait_ms,
     });
-    let isolation = if fetch.committed {
-        Isolation::ReadCommitted
-    } else {
-        Isolation::ReadUncommitted
-    };
-    let request = request(&wants, fetch.bytes_max, fetch.wait_ms, isolation);
     let outcome = broker.fetch(request).await;
-    for (fetched, (tp, from, last_epoch)) in outcome.partitions.into_iter().zip(wants) {
-        let Some(fetched) = told(&world, id, client.index, tp, from, last_epoch, &fetched) else {
+    if in_session {
+        let generation = world.facts.borrow().generation;
+        let answered = client.session.borrow_mut().answered(&outcome, generation);
+        if let Err(code) = answered {
+            world.tell(Event::SessionLost { code });
+        }
+    }
+    let refused = outcome.error.is_some();
+    for part in outcome.partitions {
+        let TopicKey::Id(topic) = part.topic else {
             continue;
         };
+        let tp = (topic, part.partition);
+        let asked = wants.iter().find(|(wanted, _, _)| *wanted == tp);
+        let (_, from, last_epoch) = asked.copied().unwrap_or((tp, -1, -1));
+        let Some(fetched) = told(&world, id, client.index, tp, from, last_epoch, &part) else {
+            continue;
+        };
+        if matches!(
+            fetched.error,
+            Some(code::UNKNOWN_TOPIC_ID | code::UNKNOWN_TOPIC_OR_PARTITION)
+        ) {
+            client.session.borrow_mut().lost(tp);
+        }
         if fetch.from == From::Next {
             follow(client, &world, &fetched);
         }
         world.tell(Event::Fetched(Box::new(fetched)));
     }
-    world.tell(Event::FetchEnded { fetch: id });
+    world.tell(Event::FetchEnded { fetch: id, refused });
 }
 
 /// A fetch without a session.

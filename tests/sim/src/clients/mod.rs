@@ -4,6 +4,7 @@
 mod admin;
 mod consumer;
 mod producer;
+mod session;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +20,7 @@ use crate::history::{ADMIN, Command, PRODUCERS};
 use crate::world::Shared;
 pub(crate) use consumer::{parse, request};
 use producer::Stream;
+use session::Session;
 
 /// A client.
 pub(crate) struct Client {
@@ -33,6 +35,7 @@ pub(crate) struct Client {
     streams: RefCell<BTreeMap<Tp, Stream>>,
     /// The next offset, and the epoch of the record before it.
     positions: RefCell<BTreeMap<Tp, (i64, i32)>>,
+    session: RefCell<Session>,
 }
 
 impl Client {
@@ -48,6 +51,7 @@ impl Client {
                 sent: Cell::new(0),
                 streams: RefCell::default(),
                 positions: RefCell::default(),
+                session: RefCell::default(),
             })
         };
         (0..crate::history::CLIENTS).map(client).collect()
@@ -152,6 +156,7 @@ pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
         match &command {
             Command::Produce(produce) => producer::produce(&broker, &client, produce).await,
             Command::SendAgain => producer::send_again(&broker, &client).await,
+            Command::AskProducerId => drop(producer::ask_producer_id(&broker, &client).await),
             Command::LeaveGap { topic, partition } => {
                 producer::leave_gap(&broker, &client, *topic, *partition).await;
             }

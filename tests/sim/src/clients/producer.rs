@@ -41,8 +41,9 @@ pub(super) struct Stream {
     next_sequence: i32,
     /// Not acknowledged, in order.
     pending: VecDeque<Pending>,
-    /// Acknowledged last, to be sent again on purpose.
-    last: Option<(BatchId, i32, i16)>,
+    /// Acknowledged last in this epoch, in order: with what is pending, as many as a broker has to
+    /// remember, to be sent again on purpose. Each with its sequence and its offset.
+    acknowledged: VecDeque<(BatchId, i32, i64)>,
     in_flight: usize,
     failed: bool,
     /// The sequences are to begin anew, once no pending batch may be in the log: under a new
@@ -57,7 +58,7 @@ impl Stream {
             epoch,
             next_sequence: 0,
             pending: VecDeque::new(),
-            last: None,
+            acknowledged: VecDeque::new(),
             in_flight: 0,
             failed: false,
             raise_epoch: false,
@@ -91,7 +92,7 @@ impl Stream {
         }
         self.epoch += 1;
         self.next_sequence = 0;
-        self.last = None;
+        self.acknowledged.clear();
         for pending in &mut self.pending {
             pending.sequence = self.next_sequence;
             self.next_sequence += i32::try_from(records(pending.batch)).expect("few");
@@ -106,6 +107,8 @@ struct Part {
     sequence: Option<(i64, i16, i32)>,
     /// Its answer belongs to the stream's pending batches.
     counted: bool,
+    /// It was acknowledged there, and the broker has to remember it.
+    remembered_at: Option<i64>,
 }
 
 pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Produce) {
@@ -129,6 +132,7 @@ pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Prod
                 batch,
                 sequence: None,
                 counted: false,
+                remembered_at: None,
             });
         } else if let Some(part) = next_part(broker, client, tp, produce).await {
             parts.push(part);
@@ -137,14 +141,19 @@ pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Prod
     send(broker, client, acks, parts).await;
 }
 
+pub(super) async fn ask_producer_id(broker: &Broker, client: &Rc<Client>) -> Option<(i64, i16)> {
+    let (id, epoch) = broker.init_producer_id(None).await.ok()?;
+    client.world().tell(Event::ProducerId { id });
+    Some((id, epoch))
+}
+
 async fn ensure_stream(broker: &Broker, client: &Rc<Client>, tp: Tp) -> bool {
     if client.streams.borrow().contains_key(&tp) {
         return true;
     }
-    let Ok((id, epoch)) = broker.init_producer_id(None).await else {
+    let Some((id, epoch)) = ask_producer_id(broker, client).await else {
         return false;
     };
-    client.world().tell(Event::ProducerId { id });
     let stream = Stream::new(id, epoch);
     client.streams.borrow_mut().insert(tp, stream);
     true
@@ -186,6 +195,7 @@ async fn next_part(
         batch,
         sequence,
         counted: true,
+        remembered_at: None,
     })
 }
 
@@ -272,6 +282,15 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
                 batch: part.batch,
                 result,
             });
+            if let Some(base) = part.remembered_at {
+                let batch = part.batch;
+                let told = Event::Repeated {
+                    batch,
+                    base,
+                    result,
+                };
+                client.world().tell(told);
+            }
             if part.counted
                 && let Some(tp) = answered(&client, part, result)
             {
@@ -300,15 +319,25 @@ fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp
         .iter()
         .position(|pending| pending.batch == part.batch);
     match (result, at) {
-        (Ok(_) | Err(code::DUPLICATE_SEQUENCE_NUMBER), Some(at)) => {
-            stream.last = stream
-                .pending
-                .remove(at)
-                .map(|pending| (pending.batch, pending.sequence, stream.epoch));
+        (Ok(base), Some(at)) => {
+            let done = stream.pending.remove(at);
+            let done = done.map(|pending| (pending.batch, pending.sequence, base));
+            stream.acknowledged.extend(done);
+            // Answers may come in another order than the batches stand in.
+            let acknowledged = stream.acknowledged.make_contiguous();
+            acknowledged.sort_unstable_by_key(|(_, sequence, _)| *sequence);
+            if stream.acknowledged.len() > IN_FLIGHT_MAX {
+                stream.acknowledged.pop_front();
+            }
+        }
+        (Err(code::DUPLICATE_SEQUENCE_NUMBER), Some(at)) => {
+            stream.pending.remove(at);
+            // It has an offset, and nobody said which: what else is remembered is not known.
+            stream.acknowledged.clear();
         }
         (Err(code::UNKNOWN_TOPIC_OR_PARTITION | code::UNKNOWN_TOPIC_ID), _) => {
             stream.pending.clear();
-            stream.last = None;
+            stream.acknowledged.clear();
             stream.raise_epoch = true;
             stream.failed = true;
         }
@@ -351,6 +380,7 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
                 batch: pending.batch,
                 sequence: Some((id, epoch, pending.sequence)),
                 counted: true,
+                remembered_at: None,
             }
         };
         stream.pending.iter_mut().map(part).collect()
@@ -360,22 +390,26 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
     }
 }
 
-/// Sends each stream's pending batches, or else the one acknowledged last, once more.
+/// Sends each stream's batches once more that the broker has to remember: the last five that it can
+/// have taken.
 pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
     let parts: Vec<Part> = {
         let streams = client.streams.borrow();
         let mut parts = Vec::new();
         for stream in streams.values().filter(|stream| !stream.raise_epoch) {
-            let last = stream.last.filter(|(_, _, epoch)| *epoch == stream.epoch);
-            let newest = last.map(|(batch, sequence, _)| (batch, sequence));
+            let done = stream.acknowledged.iter();
+            let done = done.map(|(batch, sequence, base)| (*batch, *sequence, Some(*base)));
             let sent = stream.pending.iter().take_while(|pending| pending.unsure);
-            let sent = sent.map(|pending| (pending.batch, pending.sequence));
-            let chosen = newest.into_iter().chain(sent);
-            parts.extend(chosen.take(IN_FLIGHT_MAX).map(|(batch, sequence)| Part {
-                batch,
-                sequence: Some((stream.id, stream.epoch, sequence)),
+            let sent = sent.map(|pending| (pending.batch, pending.sequence, None));
+            let all: Vec<_> = done.chain(sent).collect();
+            let older = all.len().saturating_sub(IN_FLIGHT_MAX);
+            let part = |(batch, sequence, base): &(BatchId, i32, Option<i64>)| Part {
+                batch: *batch,
+                sequence: Some((stream.id, stream.epoch, *sequence)),
                 counted: false,
-            }));
+                remembered_at: *base,
+            };
+            parts.extend(all.iter().skip(older).map(part));
         }
         parts
     };
@@ -395,7 +429,8 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
         let streams = client.streams.borrow();
         // What was write-cached may be lost, and the producer then be unknown: it may begin anywhere.
         let lossy = client.world().facts.borrow().ever_cached(tp);
-        let ready = |s: &&Stream| s.is_idle() && !s.raise_epoch && s.last.is_some() && !lossy;
+        let ready =
+            |s: &&Stream| s.is_idle() && !s.raise_epoch && !s.acknowledged.is_empty() && !lossy;
         let Some(stream) = streams.get(&tp).filter(ready) else {
             return;
         };
@@ -420,6 +455,7 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
             batch,
             sequence,
             counted: false,
+            remembered_at: None,
         }],
     )
     .await;

@@ -1,15 +1,19 @@
 //! What must hold, one property a file. A property sees each event before the model does.
 
 mod acknowledged;
+mod duplicates;
 mod durable;
 mod epochs;
 mod indexes;
 mod log_start;
+mod memory;
 mod metadata;
+mod nothing_missed;
 mod once_in_order;
 mod one_value;
 mod producer_ids;
 mod seen_stays;
+mod sessions;
 mod starts;
 mod timestamps;
 mod watermarks;
@@ -31,15 +35,19 @@ pub(crate) trait Property {
 pub(crate) fn all() -> Vec<Box<dyn Property>> {
     vec![
         Box::<acknowledged::Acknowledged>::default(),
+        Box::<duplicates::Duplicates>::default(),
         Box::<durable::Durable>::default(),
         Box::<epochs::Epochs>::default(),
         Box::<indexes::Indexes>::default(),
         Box::<log_start::LogStart>::default(),
+        Box::<memory::Memory>::default(),
         Box::<metadata::Metadata>::default(),
+        Box::<nothing_missed::NothingMissed>::default(),
         Box::<once_in_order::OnceInOrder>::default(),
         Box::<one_value::OneValue>::default(),
         Box::<producer_ids::ProducerIds>::default(),
         Box::<seen_stays::SeenStays>::default(),
+        Box::<sessions::Sessions>::default(),
         Box::<starts::Starts>::default(),
         Box::<timestamps::Timestamps>::default(),
         Box::<watermarks::Watermarks>::default(),

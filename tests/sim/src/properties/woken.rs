@@ -54,7 +54,7 @@ impl Property for Woken {
                     }
                 }
             }
-            Event::FetchEnded { fetch } => {
+            Event::FetchEnded { fetch, .. } => {
                 let parked = self.parked.remove(fetch);
                 if let Some(parked) = parked
                     && facts.now_ns > parked.due_ns
