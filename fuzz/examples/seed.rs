@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tailwater_fuzz::directory::{Kind, Template};
 use tailwater_fuzz::image;
 use tailwater_record::{BatchHeader, HEADER_BYTES, batches};
 use tailwater_wire::{Request, RequestFrame};
@@ -86,16 +85,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         corpora.frame(&name, &fs::read(entry.path())?)?;
     }
     corpora.data(&from.join("data"))?;
-    let template = Template::make();
-    for (kind, target) in [
-        (Kind::Wal, "wal"),
-        (Kind::Checkpoint, "checkpoint"),
-        (Kind::Segment, "segment"),
-    ] {
-        for (index, seed) in template.seeds(kind).iter().enumerate() {
-            corpora.put(target, &format!("own-{index:02}"), seed)?;
-        }
-    }
     for pick in 0..40_u8 {
         let said: Vec<u8> = (0..200_u8)
             .map(|at| at.wrapping_mul(pick | 1) % 7)

@@ -49,7 +49,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let chunks = cut(stream, u64::from(u16::from_le_bytes(*pattern)));
     // The shard's read buffer and a connection's, the frame with its next step, the frames kept.
-    let bytes_max = (5 * 64 << 10) + 4 * stream.len() + 64 * chunks.len();
+    let bytes_max = ((5 * 64) << 10) + 4 * stream.len() + 64 * chunks.len();
     let mut simulation = Simulation::new(1);
     let (found, refused) = bounded("the frame reader", bytes_max + (64 << 10), || {
         simulation.run(frames(chunks, FRAME_BYTES_MAX, MEMORY_BYTES))

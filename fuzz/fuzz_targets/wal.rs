@@ -10,7 +10,7 @@ use tailwater_fuzz::directory::{Kind, Template};
 static TEMPLATE: LazyLock<Template> = LazyLock::new(Template::make);
 
 fuzz_target!(init: {
-    LazyLock::force(&TEMPLATE);
+    TEMPLATE.offer(Kind::Wal);
 }, |input: &[u8]| {
     TEMPLATE.run(Kind::Wal, input);
 });

@@ -251,8 +251,15 @@ async fn open_old(
         return Err(StorageError::Foreign { path, what });
     }
     let own = WalFileHeader::decode(&header.body);
-    let own = own.filter(|own| own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK);
-    Ok(own.map(|own| OldFile::new(name, path, own.start_lsn, own.bytes, file)))
+    let own = own.filter(|own| {
+        let ends = own.start_lsn.checked_add(own.bytes).is_some();
+        own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK && ends
+    });
+    let Some(own) = own else { return Ok(None) };
+    let size = file.size().await;
+    let size = size.map_err(StorageError::io("cannot measure", &path))?;
+    let old = OldFile::new(name, path, own.start_lsn, own.bytes, size, file);
+    Ok(Some(old))
 }
 
 /// A WAL file whose header does not hold, by its first commit. If it was being recycled, that is
@@ -270,7 +277,8 @@ async fn without_header(
     if first.generation != name.generation || first.shard != name.shard {
         return None;
     }
-    let mut old = OldFile::new(name, path, first.lsn, bytes, file);
+    first.lsn.checked_add(bytes)?;
+    let mut old = OldFile::new(name, path, first.lsn, bytes, bytes, file);
     old.header_damage = Some(what);
     Some(old)
 }

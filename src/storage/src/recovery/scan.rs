@@ -122,7 +122,7 @@ impl OldWal {
                 lsn + BLOCK
             };
             let began_after = file.start_lsn > lsn;
-            while at < file.end_lsn() {
+            while at < file.search_end() {
                 match file.header_at(at).await {
                     Some((header, _)) => {
                         evidence.next.get_or_insert(at);

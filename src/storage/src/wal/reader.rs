@@ -19,6 +19,8 @@ pub(crate) struct OldFile {
     pub(crate) start_lsn: u64,
     /// As its header says; what is really there may be less.
     pub(crate) bytes: u64,
+    /// As much of `bytes` as is there: nothing is looked for beyond.
+    there: u64,
     pub(crate) file: File,
     /// Why its header does not hold: then its first commit told what belongs there.
     pub(crate) header_damage: Option<&'static str>,
@@ -26,11 +28,13 @@ pub(crate) struct OldFile {
 }
 
 impl OldFile {
+    /// `bytes` is more than a block, and LSNs reach its end; `size` is what the file has.
     pub(crate) fn new(
         name: WalName,
         path: PathBuf,
         start_lsn: u64,
         bytes: u64,
+        size: u64,
         file: File,
     ) -> Self {
         Self {
@@ -38,6 +42,7 @@ impl OldFile {
             path,
             start_lsn,
             bytes,
+            there: bytes.min(size),
             file,
             header_damage: None,
             window: None,
@@ -46,6 +51,11 @@ impl OldFile {
 
     pub(crate) fn end_lsn(&self) -> u64 {
         self.start_lsn + (self.bytes - BLOCK)
+    }
+
+    /// Where the search for commits ends: a header may claim more than could ever be read.
+    pub(crate) fn search_end(&self) -> u64 {
+        self.start_lsn + self.there.saturating_sub(BLOCK)
     }
 
     pub(crate) fn position_of(&self, lsn: u64) -> u64 {
@@ -66,7 +76,7 @@ impl OldFile {
                 return Some(bytes.slice(from..from + len));
             }
         }
-        let rest = self.bytes.checked_sub(position)?;
+        let rest = self.there.checked_sub(position)?;
         if rest < len as u64 {
             return None;
         }
