@@ -44,6 +44,9 @@ const WAL_BYTES_MIN: u64 = 32 << 20;
 const MEMORY_BYTES_MIN: u64 = 32 << 20;
 const SHARDS_MAX: u16 = 256;
 
+/// Kafka's key.
+const CONNECTIONS_MAX: &str = "max.connections";
+
 /// The server's configuration.
 ///
 /// # Errors
@@ -55,12 +58,15 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         .broker_pairs()
         .map(|(name, value, _)| (name.to_owned(), value.to_owned()))
         .collect();
+    let wal_bytes = required(settings, "wal-size", |text| at_least(text, WAL_BYTES_MIN))?;
+    let mut limits = limits(settings, &broker)?;
+    limits.connections_max = connections_max(settings, &limits, cpus.len(), wal_bytes)?;
     Ok(ServerConfig {
         listen: required(settings, "listen", socket_address)?,
         advertise: settings.parse("advertise", advertised)?,
         data_dir: required(settings, "data-dir", directory)?,
         wal_dir: settings.parse("wal-dir", directory)?,
-        wal_bytes: required(settings, "wal-size", |text| at_least(text, WAL_BYTES_MIN))?,
+        wal_bytes,
         disk_reserve_bytes: required(settings, "disk-reserve", size)?,
         node_id: required(settings, "node-id", |text| number(text, 0, i32::MAX))?,
         cpus,
@@ -71,7 +77,7 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         memory_bytes: settings
             .parse("memory", |text| at_least(text, MEMORY_BYTES_MIN))?
             .unwrap_or_else(machine::memory_bytes_default),
-        limits: limits(settings, &broker)?,
+        limits,
         broker,
     })
 }
@@ -160,6 +166,42 @@ fn around(cpus: &[usize], shards: u16) -> Vec<usize> {
         .cycle()
         .take(usize::from(shards))
         .collect()
+}
+
+/// As many connections as were asked for. More than the limit of open files leaves room for are
+/// refused if somebody asked for them; else that room is what there is.
+fn connections_max(
+    settings: &Settings,
+    limits: &ConnectionLimits,
+    shards: usize,
+    wal_bytes: u64,
+) -> Result<usize, SettingsError> {
+    let asked = limits.connections_max;
+    let (room, files) = machine::connections_max(shards, wal_bytes);
+    let set = settings
+        .broker_pairs()
+        .find(|(name, ..)| *name == CONNECTIONS_MAX);
+    match set {
+        Some((name, value, source)) if asked > room => Err(Settings::bad(
+            name,
+            value,
+            source,
+            format!(
+                "the limit of open files, {files}, leaves room for {room} connections beside the \
+                 logs' files: raise it (ulimit -n)"
+            ),
+        )),
+        _ if room == 0 => Err(Settings::bad(
+            CONNECTIONS_MAX,
+            &asked.to_string(),
+            &Source::Default,
+            format!(
+                "the limit of open files, {files}, leaves no room for connections beside the \
+                 logs' files: raise it (ulimit -n)"
+            ),
+        )),
+        _ => Ok(asked.min(room)),
+    }
 }
 
 /// Connection limits are Kafka's broker keys; the `broker` crate has checked their values.

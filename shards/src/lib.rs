@@ -27,6 +27,7 @@ mod file;
 mod io_class;
 mod mesh;
 mod net;
+mod open_files;
 pub mod planted;
 mod shutdown;
 pub mod sim;
@@ -44,6 +45,7 @@ pub use file::{File, OpenOptions};
 pub use io_class::{ClassStats, IoClass, IoStats, io_stats};
 pub use mesh::*;
 pub use net::{Accepted, Listener, Stream};
+pub use open_files::raise_open_files;
 pub use shutdown::Shutdown;
 pub use task::{Task, TaskPanicked, caught_panics, spawn, yield_now};
 pub use time::{
