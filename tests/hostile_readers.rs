@@ -6,13 +6,11 @@ mod common;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use common::clients::{Admin, EPOCH_MS, Producer, Record, consumer};
 use common::raw::{self, Numbers};
+use common::watch::Watched;
 use common::{Broker, DEADLINE, Options, eventually, scratch};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -42,43 +40,6 @@ fn fill(bootstrap: &str, topic: &str) {
         })
         .collect();
     Producer::new(bootstrap, &settings).send_all(topic, 2, &records);
-}
-
-/// The heaviest that the broker has been.
-struct Watched {
-    stop: Arc<AtomicBool>,
-    peak: Arc<AtomicU64>,
-}
-
-impl Watched {
-    fn new(broker: &Broker) -> Self {
-        let (stop, peak) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let pid = broker.pid();
-        let watched = Self {
-            stop: Arc::clone(&stop),
-            peak: Arc::clone(&peak),
-        };
-        thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                peak.fetch_max(common::resident_bytes_of(pid), Ordering::Relaxed);
-                thread::park_timeout(Duration::from_millis(20));
-            }
-        });
-        watched
-    }
-
-    fn peak(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A consumer that reads the whole topic again and again.

@@ -49,6 +49,8 @@ counters! {
     WaitsForWalFile => "waits_for_wal_file",
     /// A request waited for the shard's request memory.
     WaitsForRequestMemory => "waits_for_request_memory",
+    /// A produce waited: its connection has as much in flight as it may.
+    WaitsForInFlight => "waits_for_in_flight",
     /// A reply waited for, or was cut by, the shard's reply memory.
     WaitsForReplyMemory => "waits_for_reply_memory",
     /// A produce was refused, as the disk is nearly full.
@@ -61,9 +63,13 @@ counters! {
     ClosedIdle => "closed_idle",
     /// A connection was closed: its peer does not take what it asked for.
     ClosedSlowReader => "closed_slow_reader",
-    /// A connection was closed: a frame waited too long for memory.
-    ClosedNoRequestMemory => "closed_no_request_memory",
-    /// A connection was closed: what its reader holds is over its limit.
+    /// A connection was closed: its peer does not send the rest of a frame.
+    ClosedSlowSender => "closed_slow_sender",
+    /// A connection was closed: its peer stood still, and others waited for the request memory
+    /// that it held.
+    ClosedRequestMemory => "closed_request_memory",
+    /// A connection was closed: its peer stood still, and others waited for the reply memory
+    /// that it held.
     ClosedReplyMemory => "closed_reply_memory",
     /// A connection was closed: it sent what is no request, or one that is too large.
     ClosedBadRequest => "closed_bad_request",

@@ -10,6 +10,7 @@
 pub mod clients;
 pub mod disk;
 pub mod raw;
+pub mod watch;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -62,6 +63,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Standard error goes to this file instead of the test's own.
     pub log: Option<PathBuf>,
+    /// A command that runs it, such as `prlimit --nofile=600`.
+    pub runner: &'static [&'static str],
 }
 
 impl Options {
@@ -80,6 +83,7 @@ impl Options {
             flags: flags.map(str::to_owned).to_vec(),
             environment: vec![("TAILWATER_LOG".to_owned(), filter)],
             log: None,
+            runner: &[],
         }
     }
 
@@ -110,7 +114,7 @@ impl Options {
     }
 
     pub fn command(&self, listen: &str) -> Command {
-        self.wrapped(&[], listen)
+        self.wrapped(self.runner, listen)
     }
 
     /// The command with another before it, such as `prlimit --memlock=0`.

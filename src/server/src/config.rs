@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::error::StartError;
 use crate::identity::Identity;
 use crate::limits::{REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR};
+use crate::request_memory::large_frames_bytes;
 
 /// Kafka's name for the largest frame.
 const REQUEST_BYTES_MAX: &str = "socket.request.max.bytes";
@@ -135,9 +136,11 @@ impl ServerConfig {
         (self.memory_bytes / shards / REQUEST_MEMORY_DIVISOR).max(REQUEST_MEMORY_BYTES_MIN)
     }
 
-    /// The largest frame that is let in: as configured, or what a shard's request memory holds.
+    /// The largest frame that is let in: as configured, or what a shard's request memory has for
+    /// large frames.
     pub(crate) fn request_bytes_max(&self) -> usize {
-        let held = usize::try_from(self.request_memory_bytes()).unwrap_or(usize::MAX);
+        let held = large_frames_bytes(self.request_memory_bytes());
+        let held = usize::try_from(held).unwrap_or(usize::MAX);
         self.limits.request_bytes_max.min(held)
     }
 
@@ -202,7 +205,7 @@ mod tests {
         let small = config(64 << 20, None);
         assert!(small.check_request_bytes().is_ok());
         let told = small.broker_pairs();
-        assert_eq!(told.get(REQUEST_BYTES_MAX), Some(&(8 << 20).to_string()));
+        assert_eq!(told.get(REQUEST_BYTES_MAX), Some(&(7 << 20).to_string()));
         let large = config(4 << 30, None);
         assert_eq!(large.broker_pairs().get(REQUEST_BYTES_MAX), None);
         assert_eq!(large.request_bytes_max(), 100 << 20);
@@ -211,13 +214,13 @@ mod tests {
     #[test]
     fn a_request_size_that_was_set_and_cannot_be_had_is_refused() {
         assert!(
-            config(64 << 20, Some(8 << 20))
+            config(64 << 20, Some(7 << 20))
                 .check_request_bytes()
                 .is_ok()
         );
-        let refused = config(64 << 20, Some(9 << 20)).check_request_bytes();
+        let refused = config(64 << 20, Some(8 << 20)).check_request_bytes();
         let said = refused.unwrap_err().to_string();
-        assert!(said.contains("socket.request.max.bytes=9437184"), "{said}");
-        assert!(said.contains("8388608"), "{said}");
+        assert!(said.contains("socket.request.max.bytes=8388608"), "{said}");
+        assert!(said.contains("7340032"), "{said}");
     }
 }

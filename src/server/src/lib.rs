@@ -5,7 +5,7 @@
 //! is stored or when it counts as durable: `broker` and `storage` answer that.
 //!
 //! Invariants: replies leave a connection in the order of its requests; every buffer is charged
-//! to a budget before it is filled; nothing that comes from a socket is asserted.
+//! to a budget before it is filled, but for a few small ones a connection; nothing that comes from a socket is asserted.
 //!
 //! A program starts it with a [`ServerConfig`]:
 //! ```no_run
@@ -37,10 +37,12 @@ mod large_replies;
 mod limits;
 mod program;
 mod registry;
+mod request_memory;
 mod router;
 mod server;
 mod shard;
 mod slow_readers;
+mod slow_senders;
 mod stages;
 
 pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};

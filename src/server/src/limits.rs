@@ -4,12 +4,14 @@ use std::time::Duration;
 
 /// Bytes one read from a socket takes at most while it looks for frames. One buffer of this
 /// size serves a whole shard; what a read brings beyond the current frame is charged to the shard's
-/// request memory. While less than half of that is free, a read takes
-/// [`READ_STEP_UNCHARGED_BYTES`] and the rest stays in the socket.
-pub(crate) const READ_STEP_BYTES: usize = 64 * 1024;
+/// request memory. While less than half of what large frames have of that is free, a read takes
+/// [`READ_STEP_UNCHARGED_BYTES`] and the rest stays in the socket. A connection that waits for memory
+/// gives the charge back, and keeps the bytes.
+pub(crate) const READ_STEP_BYTES: usize = 16 * 1024;
 
 /// Bytes that a connection may read ahead without a charge: with what replies may have
-/// ([`REPLY_UNCHARGED_BYTES`]) all that a connection holds which no budget counts.
+/// ([`REPLY_UNCHARGED_BYTES`]) and a frame that is not all there ([`SMALL_FRAME_BYTES_MAX`]) all that a
+/// connection holds which no budget counts.
 pub(crate) const READ_STEP_UNCHARGED_BYTES: usize = 4 * 1024;
 
 /// The first step of a frame's buffer. A frame that announces more gets the rest in steps of
@@ -20,9 +22,20 @@ pub(crate) const FRAME_FIRST_STEP_BYTES: usize = 4 * 1024;
 /// many times what its client has sent (and the first step).
 pub(crate) const FRAME_GROWTH_FACTOR: usize = 4;
 
-/// How long a frame that has begun to arrive waits for memory before its connection is closed.
-/// Several frames that hold a part and wait for more could otherwise wait for each other.
-pub(crate) const FRAME_MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The largest frame that is charged to the request memory only once it is there. Half of such a
+/// frame is memory of a connection that no budget counts; a larger frame is charged whole before
+/// it grows beyond this. Without room it waits, unread, for as long as it takes.
+pub(crate) const SMALL_FRAME_BYTES_MAX: usize = 16 * 1024;
+
+/// The share of the request memory, as a divisor, that is kept for small frames.
+pub(crate) const SMALL_FRAMES_DIVISOR: u64 = 8;
+
+/// How long a frame that has begun may stand still, which is to bring less than
+/// [`SLOW_PROGRESS_BYTES`] and not its end. Then its connection is closed.
+pub(crate) const FRAME_STILL_MAX: Duration = Duration::from_secs(30);
+
+/// How often frames that stand still are looked for.
+pub(crate) const FRAME_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Requests of one connection that may be in flight. At the bound the next frame stays unread
 /// in the socket.
@@ -38,6 +51,11 @@ pub(crate) const REPLIES_PER_WRITE_MAX: usize = 64;
 /// Rounds through a connection's parts before the shard's other tasks get their turn, however much
 /// more its client has sent: about as many requests.
 pub(crate) const ROUNDS_PER_POLL_MAX: u32 = 16;
+
+/// How long a connection goes through its parts before the shard's other tasks get their turn. What
+/// a request costs is not ours alone to say: sending to a peer that reads nothing can take the
+/// kernel a quarter of a millisecond each time.
+pub(crate) const TURN_MAX: Duration = Duration::from_micros(200);
 
 /// Bytes a write hands over before its progress is looked at again.
 pub(crate) const SEND_STEP_BYTES: usize = 1024 * 1024;
@@ -67,8 +85,8 @@ pub(crate) const LARGE_REQUEST_BYTES: usize = 4 * 1024;
 /// A reader lags when its peer has not taken this much of what was sent to it.
 pub(crate) const LAG_BYTES: usize = 64 * 1024;
 
-/// While others wait for reply memory, a connection whose peer takes less than
-/// [`SLOW_PROGRESS_BYTES`] for this long is closed. Shorter when more than
+/// While others wait for reply or request memory, a connection that holds some, and whose peer
+/// takes, or sends of a frame, less than [`SLOW_PROGRESS_BYTES`] for this long, is closed. Shorter when more than
 /// [`SLOW_WAITERS_PATIENTLY`] wait, but never below [`SLOW_PATIENCE_MIN`].
 pub(crate) const SLOW_PATIENCE_MAX: Duration = Duration::from_secs(1);
 

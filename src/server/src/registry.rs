@@ -64,6 +64,11 @@ impl Registry {
         self.open.borrow().len()
     }
 
+    /// Looks at every open connection; `look` may tell them, and opens or ends none.
+    pub(crate) fn each(&self, look: impl FnMut(&Rc<Control>)) {
+        self.open.borrow().values().for_each(look);
+    }
+
     /// Closes connections that have been idle for `idle_max`, for ever. Looks often enough that
     /// none stays for more than a quarter longer.
     pub(crate) async fn close_idle(self: Rc<Self>, idle_max: Duration) {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use tailwater_broker::Broker;
 use tailwater_broker::fetch::ReplyMemory;
 use tailwater_shards::Stream;
-use tailwater_shards::sync::Semaphore;
 
 use crate::admission::Place;
 use crate::config::ConnectionLimits;
@@ -14,8 +13,10 @@ use crate::identity::Identity;
 use crate::large_replies::LargeReplies;
 use crate::limits::REPLY_MEMORY_DIVISOR;
 use crate::registry::Registry;
+use crate::request_memory::RequestMemory;
 use crate::router::Router;
 use crate::slow_readers::SlowReaders;
+use crate::slow_senders;
 
 /// One shard's server: its broker, its connections and their memory.
 pub(crate) struct Shard {
@@ -25,7 +26,7 @@ pub(crate) struct Shard {
     replies: ReplyMemory,
     pub(crate) large_replies: LargeReplies,
     slow: Rc<SlowReaders>,
-    request_memory: Semaphore,
+    request_memory: RequestMemory,
     scratch: Scratch,
     limits: ConnectionLimits,
 }
@@ -48,7 +49,7 @@ impl Shard {
             large_replies: LargeReplies::new(replies.clone()),
             replies,
             slow: Rc::default(),
-            request_memory: Semaphore::new(request_memory_bytes),
+            request_memory: RequestMemory::new(request_memory_bytes),
             scratch: connection::scratch(),
             limits,
         })
@@ -58,6 +59,10 @@ impl Shard {
     pub(crate) fn start_sweeping(&self) {
         let slow = Rc::clone(&self.slow).watch(self.replies.clone());
         tailwater_shards::spawn("slow readers", slow).detach();
+        let senders = slow_senders::watch(Rc::clone(&self.registry), self.request_memory.clone());
+        tailwater_shards::spawn("slow senders", senders).detach();
+        let unfinished = slow_senders::close_unfinished(Rc::clone(&self.registry));
+        tailwater_shards::spawn("unfinished frames", unfinished).detach();
         if let Some(idle_max) = self.limits.idle_max {
             let registry = Rc::clone(&self.registry);
             tailwater_shards::spawn("idle connections", registry.close_idle(idle_max)).detach();

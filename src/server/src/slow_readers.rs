@@ -153,7 +153,7 @@ impl SlowReaders {
 }
 
 /// How long a peer may stand still while so many wait.
-fn patience(waiters: usize) -> Duration {
+pub(crate) fn patience(waiters: usize) -> Duration {
     let share = SLOW_PATIENCE_MAX * SLOW_WAITERS_PATIENTLY
         / u32::try_from(waiters.max(1)).unwrap_or(u32::MAX);
     share.clamp(SLOW_PATIENCE_MIN, SLOW_PATIENCE_MAX)

@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 
 /// What a connection may cost beside `--memory`, as docs/tuning.md says: half a small frame, what
 /// was read ahead, a small reply, and its task.
-const CONNECTION_BYTES: u64 = 32 * 1024;
+const CONNECTION_BYTES: u64 = 48 * 1024;
 
 /// Between two looks at the broker's memory.
 const LOOK: Duration = Duration::from_millis(50);

@@ -1,10 +1,13 @@
 //! What the rest of the shard knows of a connection, and what it can tell it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tailwater_shards::{Instant, now};
+
+use super::Holding;
 
 /// What a connection has been told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,9 @@ pub(crate) struct Control {
     waker: RefCell<Option<Waker>>,
     last_active: Cell<Instant>,
     busy: Cell<bool>,
+    parked: Cell<bool>,
+    /// What it holds of the request memory.
+    pub(crate) holding: Rc<Holding>,
 }
 
 impl Control {
@@ -33,6 +39,8 @@ impl Control {
             waker: RefCell::new(None),
             last_active: Cell::new(now()),
             busy: Cell::new(false),
+            parked: Cell::new(false),
+            holding: Rc::default(),
         }
     }
 
@@ -75,6 +83,17 @@ impl Control {
     /// Says whether anything is in flight; a parked fetch is.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.set(busy);
+    }
+
+    /// Says whether what is in flight waits for something to happen, for as long as its client
+    /// likes: a fetch.
+    pub(crate) fn set_parked(&self, parked: bool) {
+        self.parked.set(parked);
+    }
+
+    /// See [`Control::set_parked`].
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.get()
     }
 
     /// How long nothing has happened, if nothing is in flight.

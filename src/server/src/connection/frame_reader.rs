@@ -1,11 +1,13 @@
-//! Frames out of a byte stream, with their memory charged before it is filled.
+//! Frames out of a byte stream, charged to the shard's request memory.
 //!
 //! Owns the bytes between two frames. It must not know what a frame holds.
 //!
-//! Invariants: no buffer is made before its bytes are charged to the shard's request memory, but for
-//! [`READ_STEP_UNCHARGED_BYTES`] of what is read ahead; a
-//! frame's buffer is never larger than the first step or [`FRAME_GROWTH_FACTOR`] times what has
-//! arrived of it, so an announced length costs nothing by itself.
+//! A frame is charged whole: a small one once it is there, a larger one when its first
+//! [`SMALL_FRAME_BYTES_MAX`] are; what is read ahead of frames is charged too, but for
+//! [`READ_STEP_UNCHARGED_BYTES`], or as long as its connection waits for memory. That much a connection
+//! holds uncharged, and no more. Invariants: no frame leaves and no buffer grows past that before
+//! it is charged; a frame's buffer is never larger than the first step or [`FRAME_GROWTH_FACTOR`]
+//! times what has arrived of it, so an announced length takes no memory by itself.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,15 +16,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tailwater_shards::sync::{Permit, Semaphore};
-use tailwater_shards::{Counter, Stream, count, timeout};
+use tailwater_shards::{Counter, Stream, count};
 use tailwater_wire::WireError;
 use tailwater_wire::frame::{LENGTH_BYTES, parse_length};
 
+use super::Control;
 use crate::limits::{
-    FRAME_FIRST_STEP_BYTES, FRAME_GROWTH_FACTOR, FRAME_MEMORY_WAIT_MAX, READ_STEP_BYTES,
-    READ_STEP_UNCHARGED_BYTES,
+    FRAME_FIRST_STEP_BYTES, FRAME_GROWTH_FACTOR, READ_STEP_BYTES, READ_STEP_UNCHARGED_BYTES,
+    SMALL_FRAME_BYTES_MAX,
 };
+use crate::request_memory::{Charge, RequestMemory};
 use crate::stages::Stages;
 
 /// Where bytes come from. A socket; with TLS, what unwraps it.
@@ -45,24 +48,6 @@ pub(crate) fn scratch() -> Scratch {
     Rc::new(RefCell::new(vec![0; READ_STEP_BYTES].into_boxed_slice()))
 }
 
-/// The request memory that a frame holds, given back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    _first: Permit,
-    /// Empty, and then not allocated, for all but large frames.
-    more: Vec<Permit>,
-}
-
-impl Charge {
-    /// A charge of one permit.
-    pub(crate) fn new(first: Permit) -> Self {
-        Self {
-            _first: first,
-            more: Vec::new(),
-        }
-    }
-}
-
 /// A request's bytes, without their length, and what they cost.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -78,8 +63,6 @@ pub(crate) enum FrameError {
     Length(#[from] WireError),
     #[error("the stream ended inside a frame, after {arrived} of its bytes")]
     EndedInside { arrived: usize },
-    #[error("no memory came free for a frame of {announced} bytes, of which {arrived} had come")]
-    OutOfMemory { announced: usize, arrived: usize },
     #[error("reading failed: {0}")]
     Io(#[from] io::Error),
 }
@@ -87,42 +70,45 @@ pub(crate) enum FrameError {
 /// Reads one connection's frames.
 pub(crate) struct FrameReader<R> {
     source: R,
-    memory: Semaphore,
+    memory: RequestMemory,
     scratch: Scratch,
     frame_bytes_max: usize,
+    control: Rc<Control>,
     /// Bytes that arrived behind the last frame: at most [`READ_STEP_BYTES`].
     ahead: Vec<u8>,
     /// What they are charged, if they are more than [`READ_STEP_UNCHARGED_BYTES`].
-    ahead_charge: Option<Permit>,
+    ahead_charge: Option<Charge>,
     /// How much of `ahead` has been used.
     used: usize,
-    on_bytes: Box<dyn Fn()>,
 }
 
 impl<R: ByteSource> FrameReader<R> {
-    /// Reads from `source`, charging `memory`; `on_bytes` is called whenever some have come.
+    /// Reads from `source`, charging `memory`; `control` is told what comes, and what does not.
     pub(crate) fn new(
         source: R,
-        memory: Semaphore,
+        memory: RequestMemory,
         scratch: Scratch,
         frame_bytes_max: usize,
-        on_bytes: Box<dyn Fn()>,
+        control: Rc<Control>,
     ) -> Self {
         Self {
             source,
             memory,
             scratch,
             frame_bytes_max,
+            control,
             ahead: Vec::new(),
             ahead_charge: None,
             used: 0,
-            on_bytes,
         }
     }
 
     /// The next frame; `None` when the peer ended the stream between two.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         while self.ahead_len() < LENGTH_BYTES {
+            if self.ahead_len() > 0 {
+                self.control.holding.reading.begin();
+            }
             if self.read_ahead().await? == 0 {
                 let arrived = self.ahead_len();
                 return if arrived == 0 {
@@ -137,6 +123,7 @@ impl<R: ByteSource> FrameReader<R> {
         let length = parse_length(length, self.frame_bytes_max)
             .inspect_err(|_| count(Counter::ClosedBadRequest))?;
         let (body, charge) = self.body(length).await?;
+        self.control.holding.reading.end();
         Ok(Some(Frame {
             bytes: Bytes::from(body),
             charge,
@@ -144,67 +131,81 @@ impl<R: ByteSource> FrameReader<R> {
         }))
     }
 
-    /// Reads a body of `length` bytes, charging and growing its buffer as it arrives.
+    /// Reads a body of `length` bytes, growing its buffer as it arrives.
     async fn body(&mut self, length: usize) -> Result<(Vec<u8>, Charge), FrameError> {
+        // What has come already counts as far as it may be kept before it is charged.
         let first = self.ahead_len().saturating_mul(FRAME_GROWTH_FACTOR);
-        let mut capacity = length.min(first.max(FRAME_FIRST_STEP_BYTES));
-        let mut charge = Charge::new(self.charge(capacity, length, 0).await?);
+        let first = first.clamp(FRAME_FIRST_STEP_BYTES, SMALL_FRAME_BYTES_MAX);
+        let mut capacity = length.min(first);
         let mut body = vec![0; capacity];
         let mut arrived = self.take_ahead(&mut body);
+        let mut charge = None;
         loop {
-            while arrived < capacity {
-                let (_, rest) = body.split_at_mut(arrived);
-                let count = poll_fn(|cx| self.source.poll_read(cx, rest)).await?;
-                if count == 0 {
-                    return Err(FrameError::EndedInside { arrived });
-                }
-                (self.on_bytes)();
-                arrived += count;
+            self.fill(&mut body, arrived).await?;
+            if charge.is_none() && (capacity == length || capacity >= SMALL_FRAME_BYTES_MAX) {
+                charge = Some(self.charge(length).await);
             }
             if capacity == length {
-                return Ok((body, charge));
+                return Ok((
+                    body,
+                    charge.expect("charged when it is whole, at the latest"),
+                ));
             }
+            arrived = capacity;
             let grown = length.min(capacity.saturating_mul(FRAME_GROWTH_FACTOR));
-            charge
-                .more
-                .push(self.charge(grown - capacity, length, arrived).await?);
-            body.reserve_exact(grown - capacity);
-            body.resize(grown, 0);
-            capacity = grown;
+            capacity = match charge {
+                Some(_) => grown,
+                None => grown.min(SMALL_FRAME_BYTES_MAX),
+            };
+            body.reserve_exact(capacity - arrived);
+            body.resize(capacity, 0);
             let (_, rest) = body.split_at_mut(arrived);
             arrived += self.take_ahead(rest);
         }
     }
 
-    /// Reserves request memory. A frame that has not begun to arrive waits as long as it takes,
-    /// unread; one that has is bounded, see [`FRAME_MEMORY_WAIT_MAX`].
-    async fn charge(
-        &self,
-        bytes: usize,
-        announced: usize,
-        arrived: usize,
-    ) -> Result<Permit, FrameError> {
-        let bytes = bytes as u64;
-        if let Some(permit) = self.memory.try_acquire(bytes) {
-            return Ok(permit);
+    /// Memory for a whole frame. Its connection holds nothing that others wait for meanwhile: not
+    /// what is charged for bytes read ahead, nor a large frame behind a fetch that is parked.
+    async fn charge(&mut self, length: usize) -> Charge {
+        // From here the peer waits for us.
+        let holding = &self.control.holding;
+        holding.reading.end();
+        if length > SMALL_FRAME_BYTES_MAX {
+            let control = &self.control;
+            poll_fn(|_| match control.is_parked() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            })
+            .await;
         }
-        count(Counter::WaitsForRequestMemory);
-        if arrived == 0 {
-            return Ok(self.memory.acquire(bytes).await);
+        if let Some(charge) = self.memory.try_charge(length, holding) {
+            return charge;
         }
-        let waits = timeout(FRAME_MEMORY_WAIT_MAX, self.memory.acquire(bytes));
-        waits.await.map_err(|_| {
-            count(Counter::ClosedNoRequestMemory);
-            FrameError::OutOfMemory { announced, arrived }
-        })
+        self.ahead_charge = None;
+        self.memory.charge(length, holding).await
+    }
+
+    /// Reads until `body`, of which so much has arrived, is full.
+    async fn fill(&mut self, body: &mut [u8], mut arrived: usize) -> Result<(), FrameError> {
+        while arrived < body.len() {
+            self.control.holding.reading.begin();
+            let (_, rest) = body.split_at_mut(arrived);
+            let count = poll_fn(|cx| self.source.poll_read(cx, rest)).await?;
+            if count == 0 {
+                return Err(FrameError::EndedInside { arrived });
+            }
+            self.control.touch();
+            self.control.holding.reading.passed(count);
+            arrived += count;
+        }
+        Ok(())
     }
 
     fn ahead_len(&self) -> usize {
         self.ahead.len() - self.used
     }
 
-    /// Reads once into the shard's scratch buffer and keeps what came. Never waits for memory:
-    /// whoever holds some could otherwise wait for others who do.
+    /// Reads once into the shard's scratch buffer and keeps what came.
     async fn read_ahead(&mut self) -> Result<usize, FrameError> {
         // Fewer bytes than a length has, in a buffer of their size.
         self.ahead = self.ahead.split_off(self.used);
@@ -214,15 +215,13 @@ impl<R: ByteSource> FrameReader<R> {
             source,
             memory,
             scratch,
+            control,
             ahead,
             ahead_charge,
             ..
         } = self;
         let count = poll_fn(|cx| {
-            let mut charge = None;
-            if memory.available() >= memory.total() / 2 {
-                charge = memory.try_acquire(READ_STEP_BYTES as u64);
-            }
+            let mut charge = memory.try_charge_ahead(READ_STEP_BYTES, &control.holding);
             let step = match charge {
                 Some(_) => READ_STEP_BYTES,
                 None => READ_STEP_UNCHARGED_BYTES,
@@ -241,7 +240,7 @@ impl<R: ByteSource> FrameReader<R> {
             polled
         })
         .await?;
-        (self.on_bytes)();
+        self.control.touch();
         Ok(count)
     }
 

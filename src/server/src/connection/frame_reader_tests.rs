@@ -2,10 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tailwater_shards::sim::Simulation;
+use tailwater_shards::{now, timeout};
 
 use super::*;
+use crate::limits::FRAME_STILL_MAX;
 
 /// Gives its chunks one read each; then either ends or never says anything again.
 struct Chunks {
@@ -41,7 +44,8 @@ const FRAME_MAX: usize = 32 << 20;
 
 struct Fixture {
     frames: FrameReader<Chunks>,
-    memory: Semaphore,
+    memory: RequestMemory,
+    control: Rc<Control>,
     offered_max: Rc<Cell<usize>>,
 }
 
@@ -52,17 +56,19 @@ fn fixture(chunks: Vec<Vec<u8>>, ends: bool) -> Fixture {
         ends,
         offered_max: Rc::clone(&offered_max),
     };
-    let memory = Semaphore::new(MEMORY);
+    let memory = RequestMemory::new(MEMORY);
+    let control = Rc::new(Control::new());
     let frames = FrameReader::new(
         source,
         memory.clone(),
         scratch(),
         FRAME_MAX,
-        Box::new(|| {}),
+        Rc::clone(&control),
     );
     Fixture {
         frames,
         memory,
+        control,
         offered_max,
     }
 }
@@ -80,7 +86,7 @@ fn body(length: usize) -> Vec<u8> {
 fn what_is_read_ahead_is_charged_and_little_is_once_memory_is_short() {
     Simulation::new(1).run(async {
         let small = framed(&body(100));
-        let many = small.repeat(4 * READ_STEP_BYTES / small.len());
+        let many = small.repeat(8 * READ_STEP_BYTES / small.len());
         let mut fixture = fixture(vec![many], false);
         let mut frames = Vec::new();
         frames.push(fixture.frames.next().await.unwrap().unwrap());
@@ -91,7 +97,10 @@ fn what_is_read_ahead_is_charged_and_little_is_once_memory_is_short() {
             "a frame, and all that came"
         );
         // Others take what they need; what is behind is read in small steps, uncharged.
-        let others = fixture.memory.acquire(MEMORY / 2 + 1).await;
+        let others = fixture
+            .memory
+            .charge(MEMORY as usize / 2 + 1, &Rc::default())
+            .await;
         let ahead = |fixture: &Fixture| fixture.frames.ahead.capacity();
         while ahead(&fixture) > READ_STEP_UNCHARGED_BYTES {
             frames.push(fixture.frames.next().await.unwrap().unwrap());
@@ -100,7 +109,7 @@ fn what_is_read_ahead_is_charged_and_little_is_once_memory_is_short() {
             frames.push(fixture.frames.next().await.unwrap().unwrap());
             assert!(ahead(&fixture) <= READ_STEP_UNCHARGED_BYTES + LENGTH_BYTES);
         }
-        let held = MEMORY - fixture.memory.available() - others.count();
+        let held = MEMORY - fixture.memory.available() - others.bytes();
         assert_eq!(
             held,
             100 * frames.len() as u64,
@@ -134,7 +143,7 @@ fn frames_are_the_same_wherever_the_stream_is_cut() {
             for body in &bodies {
                 let frame = frames.next().await.unwrap().unwrap();
                 assert_eq!(&frame.bytes[..], body);
-                let ahead = frames.ahead_charge.as_ref().map_or(0, Permit::count);
+                let ahead = frames.ahead_charge.as_ref().map_or(0, Charge::bytes);
                 assert!(ahead >= frames.ahead_len() as u64 || frames.ahead_len() <= 4_096);
                 assert_eq!(
                     MEMORY - memory.available(),
@@ -201,6 +210,7 @@ fn an_announced_length_costs_nothing_until_its_bytes_come() {
                 mut frames,
                 memory,
                 offered_max,
+                ..
             } = fixture(vec![stream], false);
             let pending = futures_util::poll!(Box::pin(frames.next()).as_mut());
             assert!(pending.is_pending());
@@ -217,41 +227,106 @@ fn an_announced_length_costs_nothing_until_its_bytes_come() {
 }
 
 #[test]
-fn what_a_slow_frame_holds_is_charged_and_bounded_by_what_has_come() {
+fn a_frame_is_charged_whole_and_a_small_one_only_when_it_is_there() {
     Simulation::new(1).run(async move {
-        for arrived in [0, 10, 5_000, 100_000] {
-            let length = i32::try_from(FRAME_MAX).unwrap();
-            let stream = [&length.to_be_bytes()[..], &body(arrived)].concat();
+        for (length, arrived, charged) in [
+            (SMALL_FRAME_BYTES_MAX, SMALL_FRAME_BYTES_MAX - 1, 0),
+            (FRAME_MAX, SMALL_FRAME_BYTES_MAX - 1, 0),
+            (FRAME_MAX, SMALL_FRAME_BYTES_MAX, FRAME_MAX),
+            (FRAME_MAX, 100_000, FRAME_MAX),
+        ] {
+            let prefix = i32::try_from(length).unwrap().to_be_bytes();
+            let stream = [&prefix[..], &body(arrived)].concat();
             let Fixture {
                 mut frames, memory, ..
             } = fixture(vec![stream], false);
             let mut next = Box::pin(frames.next());
             assert!(futures_util::poll!(next.as_mut()).is_pending());
             let held = MEMORY - memory.available();
-            let bound = FRAME_FIRST_STEP_BYTES.max(FRAME_GROWTH_FACTOR * arrived) as u64;
-            assert!(
-                (arrived as u64..=bound).contains(&held),
-                "{held} for {arrived}"
-            );
+            assert_eq!(held, charged as u64, "{arrived} of {length}");
         }
     });
 }
 
 #[test]
-fn frames_that_wait_for_each_others_memory_do_not_wait_for_ever() {
+fn a_frame_that_finds_no_memory_waits_unread_and_nobody_waits_for_its_peer_meanwhile() {
     Simulation::new(1).run(async move {
         let length = 1_000_000;
-        let stream = [&i32::to_be_bytes(length)[..], &body(500_000)].concat();
+        let stream = framed(&body(length));
         let Fixture {
-            mut frames, memory, ..
+            mut frames,
+            memory,
+            control,
+            offered_max,
         } = fixture(vec![stream], false);
-        // Somebody else holds nearly everything and does not let go.
-        let _held = memory.acquire(MEMORY - 300_000).await;
-        let refused = frames.next().await.unwrap_err();
-        assert!(
-            matches!(refused, FrameError::OutOfMemory { .. }),
-            "{refused}"
-        );
-        assert_eq!(memory.available(), 300_000);
+        // Others hold all there is.
+        let others = (MEMORY / length as u64).try_into().unwrap();
+        let (mut held, nobody) = (Vec::new(), Rc::default());
+        for _ in 0..others {
+            let charge = memory.charge(length, &nobody);
+            held.push(timeout(Duration::from_secs(1), charge).await);
+        }
+        held.retain(Result::is_ok);
+        let mut next = Box::pin(frames.next());
+        // Much longer than any patience.
+        assert!(timeout(FRAME_STILL_MAX * 10, next.as_mut()).await.is_err());
+        assert_eq!(control.holding.reading.stands_still(now()), None);
+        assert!(offered_max.get() <= SMALL_FRAME_BYTES_MAX);
+        held.clear();
+        let frame = next.await.unwrap().unwrap();
+        assert_eq!(frame.bytes.len(), length);
+    });
+}
+
+#[test]
+fn a_peer_is_waited_for_from_the_first_byte_of_a_frame_to_its_last() {
+    Simulation::new(1).run(async move {
+        let whole = framed(&body(100_000));
+        for arrived in [1, 4, 5, 50_000, whole.len()] {
+            let stream = [&framed(&body(10)), &whole[..arrived]].concat();
+            let Fixture {
+                mut frames,
+                control,
+                ..
+            } = fixture(vec![stream], false);
+            let waits = || control.holding.reading.stands_still(now()).is_some();
+            frames.next().await.unwrap().unwrap();
+            assert!(!waits(), "between frames");
+            let mut next = Box::pin(frames.next());
+            let done = futures_util::poll!(next.as_mut()).is_ready();
+            assert_eq!(done, arrived == whole.len());
+            assert_eq!(waits(), !done, "{arrived} bytes");
+        }
+    });
+}
+
+#[test]
+fn frames_never_wait_for_what_is_charged_for_bytes_read_ahead() {
+    Simulation::new(1).run(async move {
+        // The largest frame takes all that large ones have, and lies behind small ones in what is
+        // read at once; two connections have the same.
+        let large = crate::request_memory::large_frames_bytes(1 << 20) as usize;
+        let stream = [framed(&body(100)), framed(&body(large))].concat();
+        let memory = RequestMemory::new(1 << 20);
+        let connection = |memory: RequestMemory| {
+            let chunks = RefCell::new([stream.clone()].into());
+            let source = Chunks {
+                chunks,
+                ends: true,
+                offered_max: Rc::default(),
+            };
+            let control = Rc::new(Control::new());
+            let mut frames = FrameReader::new(source, memory, scratch(), large, control);
+            async move {
+                let mut bytes = 0;
+                while let Some(frame) = frames.next().await.unwrap() {
+                    bytes += frame.bytes.len();
+                }
+                bytes
+            }
+        };
+        let both = futures_util::future::join(connection(memory.clone()), connection(memory));
+        let both = timeout(Duration::from_secs(60), both).await.unwrap();
+        assert_eq!(both, (large + 100, large + 100));
     });
 }

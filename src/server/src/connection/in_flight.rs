@@ -17,8 +17,8 @@ use futures_util::future::LocalBoxFuture;
 use tailwater_broker::fetch::HeldReply;
 use tailwater_wire::Encoded;
 
-use super::frame_reader::Charge;
 use crate::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_COUNT_MAX, REPLIES_PER_WRITE_MAX};
+use crate::request_memory::Charge;
 use crate::stages::Stages;
 
 /// What leaves the connection for one request.
@@ -67,12 +67,14 @@ impl InFlight {
     /// Whether a request of `frame_bytes` may begin: one that overlaps others when there is
     /// room, any other when all before it are answered.
     pub(crate) fn admits(&self, overlaps: bool, frame_bytes: usize) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        overlaps
-            && self.count() < IN_FLIGHT_COUNT_MAX
-            && self.bytes.saturating_add(frame_bytes) <= IN_FLIGHT_BYTES_MAX
+        self.is_empty() || (overlaps && !self.is_full_for(frame_bytes))
+    }
+
+    /// Whether there is no room beside what is in flight.
+    pub(crate) fn is_full_for(&self, frame_bytes: usize) -> bool {
+        !self.is_empty()
+            && (self.count() >= IN_FLIGHT_COUNT_MAX
+                || self.bytes.saturating_add(frame_bytes) > IN_FLIGHT_BYTES_MAX)
     }
 
     /// Requests begun and not yet answered.

@@ -4,13 +4,15 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use tailwater_shards::sync::Semaphore;
+use futures_util::FutureExt;
 
 use super::*;
+use crate::request_memory::RequestMemory;
 
 fn charge() -> Charge {
-    let permit = Semaphore::new(1).try_acquire(1);
-    Charge::new(permit.expect("it is free"))
+    let memory = RequestMemory::new(1);
+    let charge = memory.charge(1, &Rc::default()).now_or_never();
+    charge.expect("it is free")
 }
 
 /// A reply that can be told from others by its first stamp.

@@ -14,6 +14,7 @@
 
 mod control;
 mod frame_reader;
+mod holding;
 mod in_flight;
 mod send;
 
@@ -23,19 +24,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tailwater_shards::sync::Semaphore;
-use tailwater_shards::{Counter, Stream};
+use tailwater_shards::{Counter, Stream, now, yield_now};
 use tailwater_wire::WireError;
 
 pub(crate) use control::{Control, Order};
 #[cfg(feature = "fuzzing")]
 pub(crate) use frame_reader::ByteSource;
 pub(crate) use frame_reader::{Frame, FrameError, FrameReader, Scratch, scratch};
+pub(crate) use holding::Holding;
 pub(crate) use in_flight::{Begun, InFlight, Reply};
 use send::Outlet;
 pub(crate) use send::SendError;
 
-use crate::limits::ROUNDS_PER_POLL_MAX;
+use crate::limits::{ROUNDS_PER_POLL_MAX, TURN_MAX};
+use crate::request_memory::RequestMemory;
 use crate::slow_readers::SlowReaders;
 use crate::stages::Stages;
 
@@ -86,8 +88,8 @@ pub(crate) enum Ending {
 
 /// What a connection needs of its shard.
 pub(crate) struct Resources {
-    /// The shard's request memory, in bytes.
-    pub(crate) request_memory: Semaphore,
+    /// The shard's request memory.
+    pub(crate) request_memory: RequestMemory,
     /// The shard's read buffer.
     pub(crate) scratch: Scratch,
     /// `socket.request.max.bytes`.
@@ -110,32 +112,42 @@ pub(crate) async fn serve<S: Service>(
     let mut writing = pin!(write(&link, slow));
     let mut reads = true;
     let mut begins = true;
-    poll_fn(|cx| {
-        link.control.register(cx);
-        for _ in 0..ROUNDS_PER_POLL_MAX {
-            link.moved.set(false);
-            match link.control.order() {
-                Order::Serve => {}
-                Order::Drain => link.end_input(Ending::Drained),
-                Order::Close => return Poll::Ready(Ending::Closed),
+    loop {
+        let turn = poll_fn(|cx| {
+            link.control.register(cx);
+            let began = now();
+            for _ in 0..ROUNDS_PER_POLL_MAX {
+                link.moved.set(false);
+                match link.control.order() {
+                    Order::Serve => {}
+                    Order::Drain => link.end_input(Ending::Drained),
+                    Order::Close => return Poll::Ready(Some(Ending::Closed)),
+                }
+                if reads && !link.input_ended.get() {
+                    reads = reading.as_mut().poll(cx).is_pending();
+                }
+                if begins {
+                    begins = beginning.as_mut().poll(cx).is_pending();
+                }
+                if let Poll::Ready(ending) = writing.as_mut().poll(cx) {
+                    return Poll::Ready(Some(ending));
+                }
+                if !link.moved.get() {
+                    return Poll::Pending;
+                }
+                if began.elapsed() >= TURN_MAX {
+                    break;
+                }
             }
-            if reads && !link.input_ended.get() {
-                reads = reading.as_mut().poll(cx).is_pending();
-            }
-            if begins {
-                begins = beginning.as_mut().poll(cx).is_pending();
-            }
-            if let Poll::Ready(ending) = writing.as_mut().poll(cx) {
-                return Poll::Ready(ending);
-            }
-            if !link.moved.get() {
-                return Poll::Pending;
-            }
+            Poll::Ready(None)
+        });
+        if let Some(ending) = turn.await {
+            return ending;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
+        // Not by waking itself: then the executor would look at no socket or file, of anybody's,
+        // until its timer fires.
+        yield_now().await;
+    }
 }
 
 /// What the three parts share. No borrow of it lasts over an await.
@@ -201,13 +213,12 @@ impl Link {
 
 /// Reads frames, one ahead of the one that is being begun.
 async fn read(link: &Rc<Link>, resources: Resources) {
-    let control = Rc::clone(&link.control);
     let mut frames = FrameReader::new(
         Rc::clone(&link.stream),
         resources.request_memory,
         resources.scratch,
         resources.request_bytes_max,
-        Box::new(move || control.touch()),
+        Rc::clone(&link.control),
     );
     loop {
         link.until(|link| link.next.borrow().is_none()).await;
@@ -247,6 +258,9 @@ async fn begin<S: Service>(link: &Rc<Link>, service: &S) {
         let frame_bytes = bytes.len();
         // The request holds slices of the frame as long as it needs them.
         drop(bytes);
+        if decoded.overlaps && link.in_flight.borrow().is_full_for(frame_bytes) {
+            tailwater_shards::count(Counter::WaitsForInFlight);
+        }
         link.until(|link| {
             link.in_flight
                 .borrow()
@@ -257,7 +271,10 @@ async fn begin<S: Service>(link: &Rc<Link>, service: &S) {
         link.control.set_busy(true);
         let begun = service.begin(decoded.request, stages);
         let begun = if decoded.parks {
-            link.unless_left(begun).await
+            link.control.set_parked(true);
+            let begun = link.unless_left(begun).await;
+            link.control.set_parked(false);
+            begun
         } else {
             Some(begun.await)
         };

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tailwater_shards::{Counter, Stream, count, timeout};
 
-use super::Control;
 use super::in_flight::Reply;
+use super::{Control, Holding};
 use crate::limits::{SEND_STEP_BYTES, SEND_STEP_MAX};
 use crate::slow_readers::{Entered, SlowReaders};
 
@@ -48,6 +48,7 @@ pub(crate) async fn send(outlet: Outlet<'_>, replies: &mut [Reply]) -> Result<()
         copied: false,
         entered: None,
     };
+    let _waits = Waits(&outlet.control.holding);
     while !unsent.is_empty() {
         unsent.step_bytes = 0;
         let step = poll_fn(|cx| unsent.poll_step(cx, &outlet, replies));
@@ -60,6 +61,15 @@ pub(crate) async fn send(outlet: Outlet<'_>, replies: &mut [Reply]) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The peer is waited for while this is there and the socket is full.
+struct Waits<'a>(&'a Holding);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.writing.end();
+    }
 }
 
 /// What has not been given to the socket.
@@ -93,6 +103,7 @@ impl Unsent {
             match outlet.stream.poll_write_vectored(cx, next) {
                 Poll::Ready(Ok(count)) => {
                     self.step_bytes += count;
+                    outlet.control.holding.writing.passed(count);
                     self.advance(count);
                     if let Some(entered) = &self.entered {
                         entered.stalled.given(count, held(replies));
@@ -125,6 +136,7 @@ impl Unsent {
 
     /// The socket is full: enters the shard's list, and copies when told to.
     fn stall(&mut self, outlet: &Outlet<'_>, replies: &mut [Reply]) {
+        outlet.control.holding.writing.begin();
         let holds = held(replies);
         if holds == 0 {
             return;

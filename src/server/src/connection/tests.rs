@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::FutureExt;
 use tailwater_shards::sim::{ClientTask, Simulation};
 use tailwater_shards::sync::Notify;
-use tailwater_shards::{Listener, sleep};
+use tailwater_shards::{Counters, Listener, sleep};
 use tailwater_wire::Encoded;
 
 use super::*;
@@ -26,7 +26,8 @@ struct Script {
     /// Bytes of each answer.
     answer_bytes: Cell<usize>,
     ended: RefCell<Option<String>>,
-    memory: RefCell<Option<Semaphore>>,
+    memory: RefCell<Option<RequestMemory>>,
+    counters: RefCell<Option<Counters>>,
 }
 
 impl Script {
@@ -122,8 +123,9 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(
                 let held = Rc::new(Control::new());
                 *control.borrow_mut() = Some(Rc::clone(&held));
                 let stream = listener.accept().await.unwrap().into_stream().unwrap();
-                let memory = Semaphore::new(MEMORY);
+                let memory = RequestMemory::new(MEMORY);
                 *script.memory.borrow_mut() = Some(memory.clone());
+                *script.counters.borrow_mut() = Some(tailwater_shards::counters());
                 let resources = Resources {
                     request_memory: memory,
                     scratch: scratch(),
@@ -405,6 +407,8 @@ fn what_is_in_flight_is_bounded_and_its_memory_comes_back() {
         assert_eq!(script.log().len(), crate::limits::IN_FLIGHT_COUNT_MAX);
         let memory = script.memory.borrow().clone().unwrap();
         assert!(memory.available() < MEMORY);
+        let counters = script.counters.borrow().clone().unwrap();
+        assert_eq!(counters.total(Counter::WaitsForInFlight), 1);
         for id in 0..200 {
             script.release(id);
         }
@@ -417,6 +421,30 @@ fn what_is_in_flight_is_bounded_and_its_memory_comes_back() {
         simulation.run_until_done(&client),
         (0..200).collect::<Vec<u8>>()
     );
+}
+
+#[test]
+fn a_large_frame_behind_a_parked_fetch_is_charged_only_when_the_fetch_is_done() {
+    let mut simulation = Simulation::new(15);
+    let script = Rc::<Script>::default();
+    let client = run(&mut simulation, &script, |stream, script, _| async move {
+        const LARGE: usize = 500_000;
+        let prefix = i32::try_from(LARGE).unwrap().to_be_bytes();
+        let large = [&prefix[..], &[b'O', 2], &vec![0; LARGE - 2]].concat();
+        let both = [Bytes::from([request(b'F', 1), large].concat())];
+        let sends = stream.write_vectored_all(&both);
+        let sends = sends.map(Result::unwrap);
+        let meanwhile = async {
+            settle().await;
+            let memory = script.memory.borrow().clone().unwrap();
+            let held = MEMORY - memory.available();
+            assert!(held < LARGE as u64, "{held} held behind a parked fetch");
+            script.release(1);
+            answers(&stream, 2).await
+        };
+        futures_util::future::join(sends, meanwhile).await.1
+    });
+    assert_eq!(simulation.run_until_done(&client), [1, 2]);
 }
 
 #[test]
@@ -455,7 +483,7 @@ fn a_client_that_sends_without_end_leaves_the_shard_its_turns() {
             // All of them have arrived before the connection is first looked at.
             settle().await;
             let resources = Resources {
-                request_memory: Semaphore::new(MEMORY),
+                request_memory: RequestMemory::new(MEMORY),
                 scratch: scratch(),
                 request_bytes_max: 1 << 20,
                 slow: Rc::default(),
