@@ -27,8 +27,8 @@ pub(crate) struct Root {
     pub(crate) shards: u16,
     /// The id of a WAL directory of its own; nil for the one inside the data directory.
     pub(crate) wal_dir_id: Uuid,
-    /// A start has found WAL files. From then on there are always some: a WAL directory without
-    /// any has lost them.
+    /// There have been WAL files. From then on there are always some: a WAL directory without any
+    /// has lost them.
     pub(crate) has_wal: bool,
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct Shared {
     pub(crate) changed: RefCell<Vec<TopicPartition>>,
     /// Logs dropped since the last checkpoint.
     pub(crate) dropped: RefCell<Vec<TopicPartition>>,
+    /// Logs dropped before it whose runs may still be in the WAL, each with where it ended then:
+    /// every full checkpoint names them until the WAL below is free. A log takes part once, so
+    /// they are fewer than the runs that the WAL has room for.
+    pub(crate) tombstones: RefCell<Vec<(TopicPartition, u64)>>,
     pub(crate) metadata: RefCell<Metadata>,
     pub(crate) checkpoints: RefCell<Option<CheckpointWriter>>,
     pub(crate) seals: RefCell<Vec<Seal>>,
@@ -112,6 +116,10 @@ impl Storage {
         } = seed;
         let (stream, metadata_next) = (seed.stream, seed.metadata_next);
         let wal = Wal::start(config, cluster_id, generation, shard, stream, metadata_next).await?;
+        // Before anything is served: an empty WAL directory is a new one up to here only.
+        if let Some(root) = seed.mark {
+            root.store(&config.data_dir).await?;
+        }
         seed.handoff.started();
         let checkpoints = CheckpointWriter::new(&config.data_dir, cluster_id, generation, shard);
         let shared = Rc::new(Shared {
@@ -127,6 +135,7 @@ impl Storage {
             trim_wanted: RefCell::default(),
             changed: RefCell::default(),
             dropped: RefCell::default(),
+            tombstones: RefCell::default(),
             metadata: RefCell::default(),
             checkpoints: RefCell::new(Some(checkpoints)),
             seals: RefCell::new(seed.seals),

@@ -10,7 +10,7 @@ use crate::checkpoint::reader::read_whole;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
 use crate::ids::TopicPartition;
-use crate::log::SegmentRecord;
+use crate::log::{Epochs, SegmentRecord};
 use crate::recovery::{SeedLog, inspect};
 use crate::segment::index::MemIndex;
 use crate::segment::{index_path, log_path};
@@ -86,6 +86,7 @@ fn problem(path: &Path, error: StorageError) -> Corrupt {
 }
 
 async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &mut VerifyReport) {
+    report.problems.extend(log.noticed);
     report.problems.extend(log.damage);
     let ends = log.segments.iter().skip(1).map(|next| next.base);
     for (segment, end) in log.segments.iter().zip(ends.chain([log.end])) {
@@ -95,7 +96,7 @@ async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &
         }
         report.segments += 1;
         let path = log_path(dir_path, tp, segment.base);
-        match Box::pin(verify_segment(&path, segment, report)).await {
+        match Box::pin(verify_segment(&path, segment, &log.epochs, report)).await {
             Ok(index) => {
                 let complete = segment.closed && segment.durable_len == segment.len;
                 if complete {
@@ -166,6 +167,7 @@ impl<'a> Window<'a> {
 async fn verify_segment(
     path: &Path,
     segment: &SegmentRecord,
+    epochs: &Epochs,
     report: &mut VerifyReport,
 ) -> Result<Vec<(i64, u64)>, Corrupt> {
     let damaged = |position: u64, what: &str| Corrupt {
@@ -208,6 +210,13 @@ async fn verify_segment(
         }
         if !crc_is_valid(batch) {
             return Err(damaged(position, "a batch's checksum is wrong"));
+        }
+        let epoch = epochs.at(header.last_offset());
+        if epoch.is_some_and(|epoch| epoch != header.partition_leader_epoch) {
+            return Err(damaged(
+                position,
+                "a batch has another leader epoch than its log",
+            ));
         }
         report.batches += 1;
         batches.push((offset, position));

@@ -318,6 +318,11 @@ async fn write_checkpoint(
         };
         group.partitions.extend(named.into_iter().map(Log::record));
     }
+    if full {
+        let buried = shared.tombstones.borrow();
+        let buried = buried.iter().map(|(tp, _)| PartitionRecord::dropped(*tp));
+        group.partitions.extend(buried);
+    }
     let metadata_upto = take_metadata(shared, &mut group, full);
     // What the records and the snapshots speak of has to be durable before they count.
     let durable = match replay_lsn {
@@ -328,6 +333,7 @@ async fn write_checkpoint(
         still_changed(shared, &changed, dropped);
         return Ok(false);
     }
+    let wal_end = shared.wal.end_lsn();
     group.replay_lsn = replay_lsn.unwrap_or_else(|| shared.wal.replay_lsn());
     group.durable_lsn = shared.wal.durable_lsn();
     group.retired_below = if retire {
@@ -342,12 +348,21 @@ async fn write_checkpoint(
         still_changed(shared, &changed, dropped);
         return Err(error);
     }
+    bury(shared, dropped, &group, wal_end);
     shared.wal.set_checkpoint(writer.number());
     shared.retired_below.set(group.retired_below);
     if let Some(upto) = metadata_upto {
         shared.metadata.borrow_mut().covered = Some(upto);
     }
     Ok(true)
+}
+
+/// Remembers the logs dropped as long as their runs may be read again, and forgets the others.
+fn bury(shared: &Shared, dropped: Vec<TopicPartition>, group: &Group, wal_end: u64) {
+    let mut tombstones = shared.tombstones.borrow_mut();
+    tombstones.extend(dropped.into_iter().map(|tp| (tp, wal_end)));
+    let has_past = shared.has_past.get();
+    tombstones.retain(|(_, end)| has_past || *end > group.replay_lsn);
 }
 
 /// The checkpoint that was to say so was not taken: the next one has to.

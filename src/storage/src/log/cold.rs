@@ -107,6 +107,11 @@ impl Window {
         if offset.is_some_and(|offset| offset != header.base_offset) {
             return Err(self.damaged(position, "a batch has another offset than its place says"));
         }
+        // The epoch lies outside the checksum. The log's start may lie inside the batch.
+        let epoch = self.log.epoch_at(header.last_offset());
+        if epoch.is_some_and(|epoch| epoch != header.partition_leader_epoch) {
+            return Err(self.damaged(position, "a batch has another leader epoch than its log"));
+        }
         if header.last_offset_delta < 0 || position + header.total_bytes() as u64 > self.limit {
             return Err(self.damaged(position, "a batch is longer than its segment"));
         }

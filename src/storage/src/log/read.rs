@@ -271,7 +271,7 @@ impl Log {
             path: run.place.file.path.clone(),
             what: error.to_string(),
         })?;
-        if !run_is_sound(&bytes, run) {
+        if !run_is_sound(&bytes, run, |offset| self.epoch_at(offset)) {
             return Err(self.damaged_run(run, "a run does not hold the batches it should"));
         }
         shared.cache.keep_bytes(key, bytes.clone());
@@ -279,15 +279,21 @@ impl Log {
     }
 }
 
-/// Whether the bytes are the run's batches, each with its checksum.
-fn run_is_sound(bytes: &Bytes, run: &Run) -> bool {
+/// Whether the bytes are the run's batches, each with its checksum, and with the epoch of its
+/// offset, which the checksum leaves out.
+fn run_is_sound(bytes: &Bytes, run: &Run, epoch_at: impl Fn(i64) -> Option<i32>) -> bool {
     let mut next = run.span.base;
     for batch in batches(bytes) {
         let Ok(batch) = batch else { return false };
         let Some(body) = bytes.get(batch.range) else {
             return false;
         };
-        if batch.header.base_offset != next || !tailwater_record::crc_is_valid(body) {
+        let header = &batch.header;
+        let epoch = epoch_at(header.last_offset());
+        if header.base_offset != next
+            || !tailwater_record::crc_is_valid(body)
+            || epoch.is_some_and(|epoch| epoch != header.partition_leader_epoch)
+        {
             return false;
         }
         next = batch.header.next_offset();

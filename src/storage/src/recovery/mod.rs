@@ -9,6 +9,7 @@
 mod doubt;
 mod inspect;
 mod open;
+mod relog;
 mod replay;
 mod scan;
 mod seal;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 pub(crate) use self::inspect::inspect;
 use self::open::Held;
+use self::relog::Unproven;
 use self::replay::Replay;
 pub(crate) use self::replay::SeedLog;
 pub(crate) use self::scan::{Known, OldWal, Sink};
@@ -122,39 +124,19 @@ pub async fn recover(
     assert!(shards > 0, "a broker has at least one shard");
     let mut report = RecoveryReport::default();
     let (mut root, mut held) = enter(config, node_id, &mut report).await?;
-    let mut replay = Replay::default();
-    open::lock_checkpoints(config, &mut held).await?;
-    let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
-    let has_checkpoints = !slots.is_empty();
-    let mut checkpoints = take_checkpoints(slots, &mut replay);
-    checkpoints.doubtful = doubtful;
-    let mut wals = Box::pin(open::open_wals(
-        config,
-        &root,
-        checkpoints.retired_below,
-        Some(&mut held),
-    ))
-    .await?;
-    if root.has_wal && wals.is_empty() {
-        let what = "it holds no WAL of this data directory, which has had one".to_owned();
-        let path = config.wal_path();
-        return Err(StorageError::Foreign { path, what });
-    }
-    root.has_wal |= !wals.is_empty();
-    let past = Box::pin(scan_all(
-        config,
-        &mut wals,
-        &mut checkpoints,
-        &mut replay,
-        &mut report,
-    ))
-    .await?;
+    let Read {
+        mut replay,
+        checkpoints,
+        wals,
+        mut past,
+        has_checkpoints,
+    } = Box::pin(read_past(config, &mut root, &mut held, &mut report)).await?;
 
     let (entries, metadata_next) = replay.metadata_entries()?;
     let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
     let metadata = MetadataReplay { snapshot, entries };
     let topics = known_topics(&metadata).map_err(StorageError::MetadataUnreadable)?;
-    let logs = assemble(&mut replay, &topics, &mut report);
+    let mut logs = assemble(&mut replay, &topics, &mut report);
     // What damage hides may be a topic's creation: then its directory is not to go.
     let remove = match report.unknown_losses {
         true => Vec::new(),
@@ -167,6 +149,16 @@ pub async fn recover(
     // Before the root file, so that one is never there without them.
     make_directories(config).await?;
     root.store(&config.data_dir).await?;
+    let relogged = relog::relog(
+        config,
+        root.cluster_id,
+        &wals,
+        &checkpoints,
+        &mut past,
+        &mut logs,
+        &mut held,
+    );
+    Box::pin(relogged).await?;
     let stream = seal::seal_past(config, &root, &past.seals, &mut held).await?;
 
     let handoff = Handoff::new(shards);
@@ -177,6 +169,10 @@ pub async fn recover(
     give_to_owners(logs, shards_before, &mut seeds);
     let first = seeds.first_mut().expect("there is at least one shard");
     first.stream = stream;
+    first.mark = (!root.has_wal).then_some(Root {
+        has_wal: true,
+        ..root
+    });
     first.metadata_next = metadata_next;
     first.seals = past.seals;
     first.remove = remove;
@@ -186,6 +182,53 @@ pub async fn recover(
         metadata,
         seeds,
         report,
+    })
+}
+
+/// What there is on the disk, read.
+struct Read {
+    replay: Replay,
+    checkpoints: Checkpoints,
+    wals: Vec<OldWal>,
+    past: Past,
+    has_checkpoints: bool,
+}
+
+/// Locks, syncs and reads checkpoints and WALs.
+async fn read_past(
+    config: &StorageConfig,
+    root: &mut Root,
+    held: &mut Held,
+    report: &mut RecoveryReport,
+) -> Result<Read, StorageError> {
+    let mut replay = Replay::default();
+    open::lock_checkpoints(config, held).await?;
+    let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
+    let has_checkpoints = !slots.is_empty();
+    let mut checkpoints = take_checkpoints(slots, &mut replay);
+    checkpoints.doubtful = doubtful;
+    let mut wals = Box::pin(open::open_wals(
+        config,
+        root,
+        checkpoints.retired_below,
+        Some(held),
+    ))
+    .await?;
+    root.has_wal |= !wals.is_empty();
+    let past = Box::pin(scan_all(
+        config,
+        &mut wals,
+        &mut checkpoints,
+        &mut replay,
+        report,
+    ))
+    .await?;
+    Ok(Read {
+        replay,
+        checkpoints,
+        wals,
+        past,
+        has_checkpoints,
     })
 }
 
@@ -238,6 +281,7 @@ fn empty_seeds(
         },
         metadata_next: 0,
         seals: Vec::new(),
+        mark: None,
         remove: Vec::new(),
         handoff: Arc::clone(handoff),
     };
@@ -337,10 +381,12 @@ fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
                 }
             }
             for record in group.partitions {
+                let tp = record.tp;
                 if record.dropped {
-                    replay.partitions.remove(&record.tp);
+                    replay.partitions.remove(&tp);
+                    replay.dropped.insert(tp);
                 } else {
-                    let tp = record.tp;
+                    replay.dropped.remove(&tp);
                     replay.partitions.entry(tp).or_default().record = Some(record);
                 }
             }
@@ -371,6 +417,7 @@ impl Checkpoints {
 struct Past {
     seals: Vec<Seal>,
     files: Vec<OldFileInfo>,
+    unproven: Vec<Unproven>,
 }
 
 async fn scan_all(
@@ -383,7 +430,7 @@ async fn scan_all(
     seal::read_seals(wals, checkpoints).await?;
     let mut past = Past::default();
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
-    for wal in wals.iter_mut() {
+    for (index, wal) in wals.iter_mut().enumerate() {
         let key = (wal.generation, wal.shard);
         let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
         known.seal = checkpoints.seal_of(&key);
@@ -402,6 +449,13 @@ async fn scan_all(
         }
         replay.file_base = past.files.len();
         let scanned = wal.scan(known, replay).await;
+        past.unproven
+            .extend(scanned.unproven_lsn.map(|from_lsn| Unproven {
+                wal: index,
+                file_base: replay.file_base,
+                from_lsn,
+                end_lsn: scanned.end_lsn,
+            }));
         checkpoints.testified.insert(key, scanned.checkpoint);
         report.commits += scanned.commits;
         report.torn_tails += usize::from(scanned.torn);
@@ -416,6 +470,7 @@ async fn scan_all(
             start_lsn: file.start_lsn,
         }));
     }
+    report.damage.append(&mut replay.noticed);
     doubt::judge(&config.data_dir, wals, checkpoints, replay, report)?;
     replay
         .missing_in
@@ -465,6 +520,7 @@ fn assemble(
         }
         let log = partition.assemble(tp, now_ms, &missing_in);
         report.replayed_bytes += log.runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
+        report.damage.extend(log.noticed.iter().cloned());
         if let Some(damage) = &log.damage {
             report.damage.push(damage.clone());
             report.out_of_service.push(tp);

@@ -221,6 +221,13 @@ pub(super) async fn open_wals(
             }),
         }
     }
+    if root.has_wal && wals.is_empty() {
+        let what = "it holds no WAL of this data directory, which has had one".to_owned();
+        return Err(StorageError::Foreign {
+            path: wal_dir,
+            what,
+        });
+    }
     for wal in &mut wals {
         wal.files.sort_by_key(|file| file.start_lsn);
     }

@@ -5,7 +5,7 @@
 //! come from; the copies that carrying made are dropped by offset.
 #![deny(clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(crate) struct SeedLog {
     pub(crate) epochs: Epochs,
     pub(crate) producers: RecoveredProducers,
     pub(crate) damage: Option<Corrupt>,
+    /// Damage to copies of what the log has elsewhere.
+    pub(crate) noticed: Vec<Corrupt>,
 }
 
 /// What is known of one partition.
@@ -55,9 +57,13 @@ pub(crate) struct Partition {
 #[derive(Default)]
 pub(crate) struct Replay {
     pub(crate) partitions: BTreeMap<TopicPartition, Partition>,
+    /// Partitions that are no more: what the WALs still have of them is none of a log.
+    pub(crate) dropped: BTreeSet<TopicPartition>,
     pub(crate) metadata: BTreeMap<u64, Bytes>,
     pub(crate) metadata_snapshot: Option<(u64, Bytes)>,
     pub(crate) lost_metadata: Option<Corrupt>,
+    /// Damage that cost nothing.
+    pub(crate) noticed: Vec<Corrupt>,
     pub(crate) lost_unknown: Vec<Corrupt>,
     /// What to name when records are missing of which nothing else is known: a file and a position.
     pub(crate) missing_in: Option<(PathBuf, u64)>,
@@ -67,6 +73,9 @@ pub(crate) struct Replay {
 
 impl Sink for Replay {
     fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, _lsn: u64) {
+        if self.dropped.contains(&header.tp) {
+            return;
+        }
         match header.kind {
             EntryKind::Run | EntryKind::Carry => {
                 let file = self.file_base + file;
@@ -88,6 +97,9 @@ impl Sink for Replay {
     }
 
     fn lost(&mut self, header: &EntryHeader, damage: &Corrupt) {
+        if self.dropped.contains(&header.tp) {
+            return;
+        }
         match header.kind {
             EntryKind::Run | EntryKind::Carry => {
                 let partition = self.partitions.entry(header.tp).or_default();
@@ -103,6 +115,10 @@ impl Sink for Replay {
             }
             EntryKind::LogStart | EntryKind::Seal => self.lost_unknown(damage),
         }
+    }
+
+    fn noticed(&mut self, damage: Corrupt) {
+        self.noticed.push(damage);
     }
 
     fn lost_unknown(&mut self, damage: &Corrupt) {
@@ -205,6 +221,8 @@ impl Partition {
                 what.unwrap_or_else(|until| missing_of(tp, log.end, until, missing_in))
             });
         }
+        let elsewhere = self.lost.drain(..).filter(|(_, end, _)| *end <= log.end);
+        log.noticed = elsewhere.map(|(_, _, damage)| damage).collect();
         log.log_start = log.log_start.max(self.log_start).min(log.end);
         log.epochs.trim_start(log.log_start);
         log

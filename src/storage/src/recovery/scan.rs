@@ -10,8 +10,12 @@ use tailwater_shards::planted::{self, Planted};
 
 use crate::config::BLOCK;
 use crate::error::Corrupt;
+use crate::fields::blocks;
 use crate::ids::Generation;
-use crate::wal::format::{CommitHeader, EntryHeader, EntryKind, entry_headers};
+use crate::wal::file::usize_of;
+use crate::wal::format::{
+    COMMIT_HEADER_BYTES, CommitHeader, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, entry_headers,
+};
 use crate::wal::reader::OldFile;
 
 /// The WAL of one generation and shard, its files by start LSN.
@@ -27,6 +31,8 @@ pub(crate) trait Sink {
     fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, lsn: u64);
     /// An acknowledged entry whose body does not hold.
     fn lost(&mut self, header: &EntryHeader, damage: &Corrupt);
+    /// Damage that cost nothing.
+    fn noticed(&mut self, damage: Corrupt);
     /// Acknowledged entries of which nothing is known.
     fn lost_unknown(&mut self, damage: &Corrupt);
 }
@@ -50,6 +56,8 @@ pub(crate) struct Scanned {
     pub(crate) torn: bool,
     /// The number of the last checkpoint that a commit says was durable.
     pub(crate) checkpoint: u64,
+    /// From here on nothing says that what was found had been durable.
+    pub(crate) unproven_lsn: Option<u64>,
 }
 
 /// What the valid commits after some place tell.
@@ -139,6 +147,63 @@ impl OldWal {
         evidence
     }
 
+    /// A commit whose header does not hold. Where it begins the next one knows, and how much it
+    /// holds its entries' own headers say: each has a checksum of its own, and the bodies begin
+    /// where the headers end. `None`: nobody can tell what was in it.
+    async fn without_header(
+        &mut self,
+        lsn: u64,
+        next: Option<u64>,
+    ) -> Option<(CommitHeader, Bytes)> {
+        let next = next?;
+        let after = self.index_of(next)?;
+        let (after, _) = self.files.get_mut(after)?.header_at(next).await?;
+        if after.prev_lsn != lsn {
+            return None;
+        }
+        let index = self.index_of(lsn)?;
+        let file = self.files.get_mut(index)?;
+        let place = file.position_of(lsn);
+        let block = file.at(place, tailwater_shards::BLOCK_BYTES).await?;
+        if CommitHeader::decode(&block).is_some() {
+            // It holds and belongs elsewhere: what was here is not.
+            return None;
+        }
+        let rest = usize_of(next.min(file.end_lsn()) - lsn);
+        let headers = block.get(COMMIT_HEADER_BYTES..)?;
+        let (count, length) = if headers.iter().all(|byte| *byte == 0) {
+            (0, block.len())
+        } else {
+            let first = EntryHeader::decode(headers.get(..ENTRY_HEADER_BYTES)?)?;
+            let end = usize::try_from(first.body_offset).ok()?;
+            let count = end.checked_sub(COMMIT_HEADER_BYTES)? / ENTRY_HEADER_BYTES;
+            if end > rest || COMMIT_HEADER_BYTES + count * ENTRY_HEADER_BYTES != end {
+                return None;
+            }
+            let headers = file.at(place, end).await?;
+            let last = EntryHeader::decode(headers.get(end - ENTRY_HEADER_BYTES..)?)?;
+            let bodies_end = u64::from(last.body_offset) + u64::from(last.body_len);
+            (count, blocks(usize_of(bodies_end)))
+        };
+        let fits = match file.covers(next) {
+            true => length == rest,
+            false => length <= rest,
+        };
+        let header = CommitHeader {
+            generation: self.generation,
+            shard: self.shard,
+            lsn,
+            prev_lsn: lsn,
+            prev_crc: 0,
+            length: u32::try_from(length).ok()?,
+            durable_lsn: 0,
+            entries: u32::try_from(count).ok()?,
+            checkpoint: 0,
+        };
+        let commit = file.at(place, length).await?;
+        fits.then_some((header, commit))
+    }
+
     /// Walks the WAL and hands every entry over, in order.
     pub(crate) async fn scan(&mut self, known: Known, sink: &mut impl Sink) -> Scanned {
         let mut scanned = Scanned {
@@ -147,12 +212,18 @@ impl OldWal {
         };
         let mut before = None;
         let mut lsn = known.from_lsn;
+        let mut proven_lsn = known.durable_lsn;
+        let mut content_end = 0;
         while known.seal.is_none_or(|seal| lsn < seal) {
             let found = self.look(lsn, before).await;
             match found {
                 Found::Whole(header, sum, commit) => {
                     self.hand_over(&header, &commit, sink);
                     scanned.commits += 1;
+                    proven_lsn = proven_lsn.max(header.durable_lsn);
+                    if has_content(&header, &commit) {
+                        content_end = header.end_lsn();
+                    }
                     scanned.checkpoint = scanned.checkpoint.max(header.checkpoint);
                     before = Some((lsn, sum));
                     lsn = header.end_lsn();
@@ -172,6 +243,7 @@ impl OldWal {
                 checkpoint,
             } = self.evidence_after(lsn).await;
             scanned.checkpoint = scanned.checkpoint.max(checkpoint);
+            proven_lsn = proven_lsn.max(durable_lsn);
             let durable = durable_lsn
                 .max(known.durable_lsn)
                 .max(known.seal.unwrap_or(0));
@@ -186,16 +258,29 @@ impl OldWal {
                     lsn = header.end_lsn();
                 }
                 _ => {
-                    let damage = self.damage_at(lsn, "a commit that had been durable is damaged");
-                    sink.lost_unknown(&damage);
                     before = None;
-                    lsn = next.unwrap_or(durable);
+                    if let Some((header, commit)) = self.without_header(lsn, next).await {
+                        let what =
+                            "a commit's header is damaged, and its entries are read without it";
+                        sink.noticed(self.damage_at(lsn, what));
+                        self.hand_over_broken(&header, Some(&commit), sink);
+                        lsn = header.end_lsn();
+                    } else {
+                        let what = "a commit that had been durable is damaged";
+                        sink.lost_unknown(&self.damage_at(lsn, what));
+                        lsn = next.unwrap_or(durable);
+                    }
                 }
             }
             scanned.end_lsn = lsn;
         }
         if let Some(seal) = known.seal {
             scanned.end_lsn = seal.max(known.from_lsn);
+        } else if content_end > proven_lsn {
+            scanned.unproven_lsn = Some(proven_lsn.max(known.from_lsn));
+        } else {
+            // Commits that hold nothing need not be there tomorrow.
+            scanned.end_lsn = scanned.end_lsn.min(proven_lsn.max(known.from_lsn));
         }
         scanned
     }
@@ -273,6 +358,12 @@ impl OldWal {
             }
         }
     }
+}
+
+/// Whether there is anything in the commit that the next start does not know from elsewhere.
+fn has_content(header: &CommitHeader, commit: &Bytes) -> bool {
+    let mut entries = entry_headers(header, commit).flatten();
+    entries.any(|entry| entry.kind != EntryKind::Seal)
 }
 
 fn is_whole(header: &CommitHeader, commit: &Bytes) -> bool {

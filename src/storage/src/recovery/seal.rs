@@ -6,7 +6,7 @@ use tailwater_shards::{File, IoClass};
 
 use super::open::Held;
 use super::scan::OldWal;
-use super::{Checkpoints, add_seal};
+use super::{Checkpoints, add_seal, relog};
 use crate::checkpoint::format::Seal;
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
@@ -41,7 +41,12 @@ pub(super) async fn read_seals(
     wals: &mut [OldWal],
     checkpoints: &mut Checkpoints,
 ) -> Result<(), StorageError> {
-    for index in 0..wals.len() {
+    // The newest first: they know where the older ones end, and so which of their copies count.
+    for index in (0..wals.len()).rev() {
+        if let Some(wal) = wals.get_mut(index) {
+            let key = (wal.generation, wal.shard);
+            relog::settle(wal, checkpoints.seal_of(&key).is_some());
+        }
         let Some(wal) = wals.get_mut(index).filter(|wal| wal.shard == 0) else {
             continue;
         };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::replay::SeedLog;
 use crate::checkpoint::format::Seal;
 use crate::ids::{Generation, TopicPartition};
+use crate::root::Root;
 use crate::wal::StreamStart;
 use crate::wal::file::WalName;
 
@@ -74,6 +75,8 @@ pub struct ShardSeed {
     pub(crate) metadata_next: u64,
     /// The metadata is known from more than a snapshot of this generation.
     pub(crate) seals: Vec<Seal>,
+    /// Shard 0: the root file that says that there is a WAL, if the one that is there does not.
+    pub(crate) mark: Option<Root>,
     /// Shard 0: directories of topics and partitions that are no more.
     pub(crate) remove: Vec<PathBuf>,
     pub(crate) handoff: Arc<Handoff>,

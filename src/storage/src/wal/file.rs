@@ -15,6 +15,9 @@ use crate::fields::{Reader, Writer};
 use crate::file_header::{FileHeader, Kind};
 use crate::ids::{Generation, TopicPartition};
 
+/// The bit of a copy in its number. No generation makes so many files.
+const COPY: u64 = 1 << 32;
+
 /// What a WAL file's name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WalName {
@@ -29,6 +32,18 @@ impl WalName {
             "{:010}-{:05}-{:010}.wal",
             self.generation.0, self.shard, self.seq
         )
+    }
+
+    /// The name of the file to which a start copies what nothing says had been durable.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            seq: self.seq | COPY,
+            ..*self
+        }
+    }
+
+    pub(crate) fn is_copy(&self) -> bool {
+        self.seq & COPY != 0
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {

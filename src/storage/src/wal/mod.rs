@@ -236,6 +236,11 @@ impl Wal {
         Ticket(self.gather.borrow().last_seq())
     }
 
+    /// Where the last commit built ends.
+    pub(crate) fn end_lsn(&self) -> u64 {
+        self.ring.borrow().end_lsn()
+    }
+
     /// A checkpoint counts now: what it says of the WAL may be used.
     pub(crate) fn set_checkpoint(&self, number: u64) {
         self.checkpoint.set(number);

@@ -197,6 +197,11 @@ impl Ring {
             .flatten()
     }
 
+    /// Where the last commit placed ends.
+    pub(crate) fn end_lsn(&self) -> u64 {
+        self.current().lsn_at(self.position)
+    }
+
     /// Where replay begins: the start of the oldest file in use.
     pub(crate) fn replay_lsn(&self) -> u64 {
         self.in_use.front().map_or(0, |file| file.start_lsn.get())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tailwater_shards::sim::Simulation;
 use tailwater_shards::{dir, sleep};
-use tailwater_storage::{ReadError, StorageConfig, StorageError, Sync};
+use tailwater_storage::{ReadError, StorageConfig, StorageError, Sync, verify};
 
 use crate::checks::read_all;
 use crate::harness::{DATA, small};
@@ -85,12 +85,40 @@ fn a_rotten_record_takes_its_partition_out_of_service_and_no_other() {
 }
 
 #[test]
-fn a_rotten_commit_header_is_noticed_by_what_does_not_follow() {
+fn a_rotten_commit_header_is_named_and_its_entries_are_served() {
     let mut sim = Simulation::new(2);
     write_three(&mut sim);
-    sim.faults()
-        .corrupt(&wal(1, 1), 4096 * 5 + 20, 0x20)
-        .unwrap();
+    // Of a commit with an entry, and of the cover, which has none; one more commit names it.
+    for block in [5, 10] {
+        sim.faults()
+            .corrupt(&wal(1, 1), 4096 * block + 20, 0x20)
+            .unwrap();
+        let checked = sim.run(async { verify(Path::new(DATA), None).await });
+        let found = checked
+            .problems
+            .iter()
+            .any(|damage| damage.file == wal(1, 1) && damage.position == 4096 * block);
+        assert_eq!(found, block == 5, "the last commit was never acknowledged");
+    }
+    solo(&mut sim, &roomy(), |started| async move {
+        assert!(started.report.out_of_service.is_empty());
+        assert!(!started.report.unknown_losses);
+        assert_eq!(started.report.damage.len(), 1, "{:?}", started.report);
+        for partition in 0..3 {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+        }
+    });
+}
+
+#[test]
+fn a_rotten_commit_without_any_header_is_noticed_by_what_does_not_follow() {
+    let mut sim = Simulation::new(2);
+    write_three(&mut sim);
+    for place in [20, 96 + 20] {
+        sim.faults()
+            .corrupt(&wal(1, 1), 4096 * 5 + place, 0x20)
+            .unwrap();
+    }
     solo(&mut sim, &roomy(), |started| async move {
         assert_eq!(
             started.report.out_of_service,

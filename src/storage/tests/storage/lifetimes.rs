@@ -198,6 +198,31 @@ fn a_directory_that_vanishes_while_it_is_made_is_made_again() {
 }
 
 #[test]
+fn verification_takes_a_dropped_log_for_no_loss() {
+    // Enough checkpoints for the other file to be begun, with a group that names all that lives.
+    for checkpoints in [1, 80] {
+        let mut sim = Simulation::new(5);
+        solo(&mut sim, &small(), move |started| async move {
+            let (large, little) = (started.log(0), started.log(1));
+            for _ in 0..60 {
+                fill(&started, &little, 1, 100).await;
+                fill(&started, &large, 3, 8_000).await;
+            }
+            started.storage.drop_log(tp(1)).await;
+            fill(&started, &large, 20, 8_000).await;
+            for _ in 0..checkpoints {
+                fill(&started, &large, 1, 10).await;
+                assert!(started.storage.checkpoint_now().await.unwrap());
+            }
+        });
+        sim.run_until_idle();
+        let checked = sim.run(async { verify(Path::new(DATA), None).await });
+        assert!(checked.problems.is_empty(), "{:?}", checked.problems);
+        assert_eq!(checked.partitions, 1);
+    }
+}
+
+#[test]
 fn directories_of_unknown_topics_are_removed() {
     let mut sim = Simulation::new(4);
     solo(&mut sim, &small(), |started| async move {

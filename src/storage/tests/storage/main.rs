@@ -13,6 +13,7 @@
 mod checks;
 mod corruption;
 mod crashes;
+mod failed_sync;
 mod full_disk;
 mod group_commit;
 mod harness;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tailwater_record::{BatchHeader, batches};
 use tailwater_shards::sim::Simulation;
 use tailwater_shards::{IoClass, io_stats, sleep};
-use tailwater_storage::{Log, LogConfig, ReadError, StorageConfig, Sync};
+use tailwater_storage::{Log, LogConfig, ReadError, StorageConfig, Sync, verify};
 
 use crate::checks::read_all;
 use crate::harness::{DATA, small};
@@ -171,6 +171,32 @@ fn a_damaged_index_is_rebuilt_and_nothing_is_lost() {
     solo(&mut sim, &tiny_memory(), |started| async move {
         let log = started.log_with(0, rolling());
         check_bounds(&log).await;
+    });
+}
+
+#[test]
+fn a_damaged_leader_epoch_is_never_served_though_no_checksum_covers_it() {
+    let mut sim = Simulation::new(7);
+    solo(&mut sim, &tiny_memory(), |started| async move {
+        fill(&started, &started.log_with(0, rolling()), 400, 1500).await;
+        started.storage.shutdown().await;
+    });
+    sim.run_until_idle();
+    let path = first_segment("log");
+    sim.faults().corrupt(&path, 15, 0x04).unwrap();
+    let checked = sim.run(async { verify(std::path::Path::new(DATA), None).await });
+    assert!(
+        matches!(checked.problems.as_slice(), [damage] if damage.file == path && damage.position == 0),
+        "{checked:?}"
+    );
+    solo(&mut sim, &tiny_memory(), move |started| async move {
+        let log = started.log_with(0, rolling());
+        let read = log.read(0, log.durable_end().0, 2000, true).await;
+        assert!(
+            matches!(&read, Err(ReadError::Corrupt(damage)) if damage.file == path && damage.position == 0),
+            "{read:?}"
+        );
+        log.health().unwrap_err();
     });
 }
 

@@ -83,6 +83,23 @@ fn a_damaged_or_missing_root_file_is_refused() {
 }
 
 #[test]
+fn an_emptied_wal_directory_is_refused_from_the_first_start_on() {
+    let mut sim = Simulation::new(20);
+    solo(&mut sim, &small(), |started| async move {
+        fill(&started, &started.log(0), 1, 100).await;
+    });
+    sim.run_until_idle();
+    let wal = small().wal_path();
+    sim.run(async move {
+        for entry in dir::list(&wal).await.unwrap() {
+            dir::remove_file(&wal.join(entry.name)).await.unwrap();
+        }
+    });
+    let sentence = refused_unaltered(&mut sim, &small(), 1);
+    assert!(sentence.contains("it holds no WAL"), "{sentence}");
+}
+
+#[test]
 fn a_foreign_directory_is_refused() {
     let mut sim = Simulation::new(3);
     sim.run(async {
