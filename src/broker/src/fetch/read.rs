@@ -7,6 +7,7 @@ use crate::offsets::Isolation;
 use crate::partition::Partition;
 use bytes::Bytes;
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use std::ops::Range;
 use std::rc::Rc;
 use tailwater_shards::Marker;
 use tailwater_shards::planted::{self, Planted};
@@ -16,8 +17,10 @@ use tailwater_storage::{ReadError, TopicPartition};
 #[derive(Debug)]
 pub(crate) struct ReadRequest {
     pub(crate) isolation: Isolation,
-    /// Of all parts together, but for the first batch.
+    /// Of all parts together.
     pub(crate) bytes_max: usize,
+    /// The first batch comes whatever its size.
+    pub(crate) first_batch: bool,
     /// What the records may keep alive beyond their bytes.
     pub(crate) slack_max: usize,
     /// The set of watches that the markers are of.
@@ -58,6 +61,10 @@ pub(crate) struct ReadOutcome {
     pub(crate) leader_epoch: Option<i32>,
     pub(crate) records: Vec<Bytes>,
     pub(crate) bytes: usize,
+    /// There is something, and not a batch of it fitted.
+    pub(crate) starved: bool,
+    /// There is more than fitted with what others have.
+    pub(crate) more: bool,
 }
 
 impl ReadOutcome {
@@ -78,6 +85,8 @@ impl ReadOutcome {
             leader_epoch: None,
             records: Vec::new(),
             bytes: 0,
+            starved: false,
+            more: false,
         }
     }
 }
@@ -102,7 +111,7 @@ pub(crate) fn read(
 ) -> LocalBoxFuture<'static, Vec<ReadOutcome>> {
     let mut left = request.bytes_max;
     let mut kept = Kept::new(request.slack_max);
-    let mut none_yet = true;
+    let mut none_yet = request.first_batch;
     let mut outcomes = Vec::with_capacity(request.parts.len());
     let mut found = Vec::with_capacity(request.parts.len());
     for part in request.parts {
@@ -148,7 +157,8 @@ pub(crate) fn read(
             .collect();
             return read_rest(rest, outcomes, left, none_yet, kept).boxed_local();
         };
-        let outcome = outcome_of(&partition, read, &mut kept);
+        let shared = left < bytes_max;
+        let outcome = outcome_of(&partition, read, from..upto, shared, &mut kept);
         left = left.saturating_sub(outcome.bytes);
         none_yet &= outcome.bytes == 0;
         outcomes.push(outcome);
@@ -175,13 +185,14 @@ async fn read_rest(
                 upto,
             } => (partition, from, upto),
         };
+        let shared = left < bytes_max;
         let bytes_max = bytes_max.min(left);
         let read = if bytes_max == 0 && !none_yet {
             Ok(tailwater_storage::Read::default())
         } else {
             partition.log().read(from, upto, bytes_max, none_yet).await
         };
-        let outcome = outcome_of(&partition, read, &mut kept);
+        let outcome = outcome_of(&partition, read, from..upto, shared, &mut kept);
         left = left.saturating_sub(outcome.bytes);
         none_yet &= outcome.bytes == 0;
         outcomes.push(outcome);
@@ -291,16 +302,24 @@ fn empty(partition: &Partition) -> ReadOutcome {
         leader_epoch: None,
         records: Vec::new(),
         bytes: 0,
+        starved: false,
+        more: false,
     }
 }
 
+/// What was read of what could be; `shared` if the parts before left less than it asked for.
 fn outcome_of(
     partition: &Partition,
     read: Result<tailwater_storage::Read, ReadError>,
+    readable: Range<i64>,
+    shared: bool,
     kept: &mut Kept,
 ) -> ReadOutcome {
     match read {
+        // Only what can be read is read.
         Ok(read) => ReadOutcome {
+            starved: read.bytes == 0,
+            more: shared && read.next.max(readable.start) < readable.end,
             bytes: read.bytes,
             records: kept.keep(read.slices, tailwater_shards::allocation_of),
             ..empty(partition)

@@ -252,9 +252,17 @@ async fn look_until_enough(
         let cannot_wait = looked
             .values()
             .any(|outcome| outcome.error.is_some() || outcome.diverging_epoch.is_some());
+        // What did not fit beside others is enough to come back for.
+        let full = bytes > 0 && looked.values().any(|outcome| outcome.more);
         let time_left = terms.deadline > now();
         let empty = interest.borrow().len() == 0;
-        if bytes >= terms.bytes_min || cannot_wait || empty || !time_left || broker.is_stopping() {
+        if bytes >= terms.bytes_min
+            || full
+            || cannot_wait
+            || empty
+            || !time_left
+            || broker.is_stopping()
+        {
             return looked;
         }
         if !watch {
@@ -350,26 +358,55 @@ async fn look(
         }
     }
     let set = interest.borrow().id;
-    let slack_max = SLACK_BYTES / shares.len().max(1);
+    let request = |parts, bytes_max, first_batch, slack_max| ReadRequest {
+        isolation: terms.isolation,
+        bytes_max,
+        first_batch,
+        slack_max,
+        set,
+        standing: terms.standing,
+        parts,
+    };
+    // Each owner reads its share of what may be answered, so that all together read no more.
+    let owners = shares.len().max(1);
+    let slack_max = SLACK_BYTES / owners;
     let mut asked = Vec::with_capacity(shares.len());
     for (owner, (places, parts)) in shares {
-        let (isolation, standing) = (terms.isolation, terms.standing);
-        let request = ReadRequest {
-            isolation,
-            bytes_max,
-            slack_max,
-            set,
-            standing,
-            parts,
-        };
+        let request = request(parts, bytes_max / owners, owners == 1, slack_max);
         asked.push((places, ask(broker, owner, request).await));
     }
     let (places, futures): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     for (places, outcomes) in places.into_iter().zip(join_all(futures).await) {
         looked.extend(places.into_iter().zip(outcomes));
     }
-    keep_within(&ready, &mut looked, bytes_max);
+    let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
+    assert!(
+        owners == 1 || found <= bytes_max,
+        "more was read than asked"
+    );
+    let first = starved_first(&ready, &looked).and_then(|place| {
+        let part = part_of(&image, &mut interest.borrow_mut(), place, false);
+        Some((place, part.ok()?))
+    });
+    if let Some((place, part)) = first {
+        let owner = broker.owner(part.tp);
+        let left = bytes_max.saturating_sub(found);
+        let request = request(vec![part], left, true, slack_max);
+        let outcomes = ask(broker, owner, request).await.await;
+        looked.extend(outcomes.into_iter().map(|outcome| (place, outcome)));
+        keep_within(&ready, &mut looked, bytes_max);
+    }
     looked
+}
+
+/// The first that has anything, if not a batch of it fitted its owner's share. It gets one whatever
+/// its size: nobody starves behind others.
+fn starved_first(ready: &[usize], looked: &Looked) -> Option<usize> {
+    let mut found = ready
+        .iter()
+        .filter_map(|place| Some((*place, looked.get(place)?)));
+    let (place, first) = found.find(|(_, outcome)| outcome.bytes > 0 || outcome.starved)?;
+    first.starved.then_some(place)
 }
 
 async fn ask(
@@ -427,8 +464,8 @@ fn part_of(
     Ok(ReadPart { watch, ..part })
 }
 
-/// Each owner kept the limit for itself; together they may be over it. Of what is over, only the
-/// first batches of all stay; the others are read again when their turn comes.
+/// A batch that came whatever its size may take the place of others: they are read again when their
+/// turn comes.
 fn keep_within(ready: &[usize], looked: &mut Looked, bytes_max: usize) {
     let mut total = 0;
     for place in ready {

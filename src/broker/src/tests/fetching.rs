@@ -200,6 +200,58 @@ fn no_answer_is_larger_than_fetch_max_bytes() {
 }
 
 #[test]
+fn the_first_with_anything_gets_a_batch_larger_than_its_owners_share() {
+    let mut machine = Machine::new(7, 2);
+    machine.create("t", 4, &[]);
+    let (large, small) = ("x".repeat(5_000), "y".repeat(10));
+    for partition in 0..4 {
+        let value = if partition % 2 == 0 { &large } else { &small };
+        machine
+            .produce(0, "t", partition, -1, batch(&[value]))
+            .unwrap();
+    }
+    for first in 0..4 {
+        let wanted: Vec<_> = (0..4).map(|n| ("t", (first + n) % 4, 0)).collect();
+        let request = FetchRequest {
+            max_bytes: 2_000,
+            ..fetch_request(&wanted)
+        };
+        let outcome = machine.fetch(0, request);
+        let bytes = |partition: i32| {
+            let mut fetched = outcome.partitions.iter();
+            let fetched = fetched.find(|fetched| fetched.partition == partition);
+            fetched.unwrap().bytes()
+        };
+        let value = if first % 2 == 0 { &large } else { &small };
+        assert_eq!(bytes(first), batch(&[value]).len(), "{first}");
+        let all: usize = (0..4).map(bytes).sum();
+        assert!(all <= 2_000 || all == batch(&[&large]).len(), "{all}");
+    }
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_what_it_has_no_room_for() {
+    let mut machine = Machine::new(7, 2);
+    machine.create("t", 4, &[]);
+    let value = "x".repeat(900);
+    for _ in 0..20 {
+        machine.produce(0, "t", 0, -1, batch(&[&value])).unwrap();
+    }
+    let wanted: Vec<_> = (0..4).map(|partition| ("t", partition, 0)).collect();
+    let request = FetchRequest {
+        max_wait: Duration::from_secs(5),
+        min_bytes: 9_000,
+        max_bytes: 10_000,
+        ..fetch_request(&wanted)
+    };
+    let before = machine.sim.now();
+    let outcome = machine.fetch(0, request);
+    assert!(machine.sim.now() - before < Duration::from_secs(1));
+    let bytes: usize = outcome.partitions.iter().map(|p| p.bytes()).sum();
+    assert!((4_000..=10_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn offsets_and_epochs_out_of_range_are_told_as_kafka_does() {
     let mut machine = Machine::new(8, 2);
     machine.create("t", 1, &[]);

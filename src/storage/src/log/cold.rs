@@ -173,8 +173,8 @@ impl Log {
         let mut position = u64::from(entry.position);
         let mut offset = source.base + i64::from(entry.relative);
         let mut taken = Read {
-            slices: Vec::new(),
             bytes: read.bytes,
+            ..Read::default()
         };
         let mut range: Option<(u64, u64)> = None;
         let mut more = true;

@@ -95,6 +95,7 @@ impl Log {
                 }
             }
         }
+        read.next = at;
         Ok(read)
     }
 
@@ -118,8 +119,9 @@ impl Log {
         };
         let mut read = Read::default();
         let mut at = from;
+        let found = |read: Read, next: i64| Some(Ok(Read { next, ..read }));
         if at >= upto {
-            return Some(Ok(read));
+            return found(read, at);
         }
         let state = self.inner.state.borrow();
         if state.tail.first_offset().is_none_or(|first| first > from) {
@@ -129,15 +131,19 @@ impl Log {
             let Some(mem) = &run.mem else { break };
             match self.take(&mut read, &mut at, run, mem, &want) {
                 Ok(true) => {}
-                Ok(false) => return Some(Ok(read)),
+                Ok(false) => return found(read, at),
                 Err(error) => return Some(Err(error)),
             }
             if at >= upto {
-                return Some(Ok(read));
+                return found(read, at);
             }
         }
         // Nothing from memory: the disk has it. Something: that is an answer.
-        (read.bytes > 0).then_some(Ok(read))
+        if read.bytes > 0 {
+            found(read, at)
+        } else {
+            None
+        }
     }
 
     fn check_range(&self, from: i64) -> Result<(), ReadError> {
@@ -203,8 +209,8 @@ impl Log {
         }
         let (mut begin, mut end) = (None, 0);
         let mut taken = Read {
-            slices: Vec::new(),
             bytes: read.bytes,
+            ..Read::default()
         };
         let mut more = true;
         for batch in batches(mem) {

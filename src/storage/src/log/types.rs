@@ -32,6 +32,8 @@ pub struct Read {
     pub slices: Vec<Bytes>,
     /// Their sum.
     pub bytes: usize,
+    /// The offset after the last record; where the read began if there is none.
+    pub next: i64,
 }
 
 impl Read {
