@@ -210,6 +210,21 @@ fn a_second_process_on_the_same_directory() {
 }
 
 #[test]
+fn a_start_that_waits_for_the_process_before_says_so() {
+    let lived = LivedIn::new();
+    let lock = fs::File::open(lived.data.join("lock")).expect("a lock file");
+    lock.lock().expect("locked");
+    let holder = std::thread::spawn(move || {
+        std::thread::park_timeout(std::time::Duration::from_millis(1_500));
+        drop(lock);
+    });
+    let broker = lived.options().start();
+    holder.join().expect("it ends");
+    assert!(broker.block.contains("; waited "), "{}", broker.block);
+    broker.stop_cleanly();
+}
+
+#[test]
 fn an_address_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("an address").to_string();

@@ -1,6 +1,7 @@
 //! From a data directory to a broker on every shard.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tailwater_broker::metadata::MetadataState;
 use tailwater_broker::{Broker, BrokerConfig, BrokerMesh, BrokerSeed, BrokerSettings};
@@ -16,6 +17,9 @@ use crate::program::Program;
 
 /// The share of a shard's memory, as a divisor, that storage may use for its caches.
 const STORAGE_MEMORY_DIVISOR: u64 = 2;
+
+/// A start that waited this long for the process before says so.
+const WAITED_MS_TOLD: u64 = 500;
 
 /// What one shard starts with.
 pub(crate) struct Seed {
@@ -118,6 +122,10 @@ fn tell(report: &RecoveryReport) -> String {
         report.commits,
         report.replayed_bytes.div_ceil(1024),
     );
+    if report.waited_ms >= WAITED_MS_TOLD {
+        let waited = Duration::from_millis(report.waited_ms);
+        told += &format!("; waited {waited:?} until what the process before wrote had landed");
+    }
     if report.torn_tails > 0 {
         told += &format!("; {} torn tails cut off", report.torn_tails);
     }

@@ -56,9 +56,4 @@ impl Stages {
     pub(crate) fn stamp_replied(&mut self) {
         self.replied_ns = now().as_nanos();
     }
-
-    /// From the frame's arrival to the answer's departure, in nanoseconds.
-    pub fn total_ns(&self) -> u64 {
-        self.replied_ns.saturating_sub(self.read_ns)
-    }
 }

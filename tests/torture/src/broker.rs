@@ -286,8 +286,8 @@ fn ask_versions(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes apart what a start says it recovered. Anything but replayed commits and torn tails is
-/// a loss that it admits.
+/// Takes apart what a start says it recovered. Anything but replayed commits, torn tails and the
+/// wait for the process before is a loss that it admits.
 fn recovered(told: &str) -> Result<Recovery, Failure> {
     let mut recovery = Recovery {
         told: told.to_owned(),
@@ -303,7 +303,7 @@ fn recovered(told: &str) -> Result<Recovery, Failure> {
             recovery.replayed_kib = kib.unwrap_or_default();
         } else if let Some(torn) = part.strip_suffix(" torn tails cut off") {
             recovery.torn_tails = number(torn).unwrap_or_default();
-        } else if !part.ends_with(" partitions") {
+        } else if !part.ends_with(" partitions") && !part.starts_with("waited ") {
             return fail(format!("the start admits a loss: {part}"));
         }
     }
@@ -324,7 +324,8 @@ mod tests {
 
     #[test]
     fn what_a_start_says_is_understood() {
-        let told = "12 partitions; 34 commits, 567 KiB replayed; 2 torn tails cut off";
+        let told = "12 partitions; 34 commits, 567 KiB replayed; waited 1.5s until what the \
+                    process before wrote had landed; 2 torn tails cut off";
         let recovery = recovered(told).unwrap();
         assert_eq!((recovery.replayed_kib, recovery.torn_tails), (567, 2));
         assert!(recovered("nothing: a new data directory").is_ok());

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{dir, spawn, wall_clock_ms};
+use tailwater_shards::{dir, now, spawn, wall_clock_ms};
 use uuid::Uuid;
 
 pub(crate) use self::inspect::inspect;
@@ -62,6 +62,9 @@ pub struct TopicEra {
 pub struct RecoveryReport {
     /// No root file was there: this is a new data directory.
     pub new_directory: bool,
+    /// How long it took until the files of the process before were locked and synced: until its
+    /// last writes had landed.
+    pub waited_ms: u64,
     /// Partitions with a recovered log.
     pub partitions: usize,
     /// Commits read from WAL files.
@@ -202,18 +205,14 @@ async fn read_past(
     report: &mut RecoveryReport,
 ) -> Result<Read, StorageError> {
     let mut replay = Replay::default();
-    open::lock_checkpoints(config, held).await?;
+    timed(&mut report.waited_ms, open::lock_checkpoints(config, held)).await?;
     let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let has_checkpoints = !slots.is_empty();
     let mut checkpoints = take_checkpoints(slots, &mut replay);
     checkpoints.doubtful = doubtful;
-    let mut wals = Box::pin(open::open_wals(
-        config,
-        root,
-        checkpoints.retired_below,
-        Some(held),
-    ))
-    .await?;
+    let retired_below = checkpoints.retired_below;
+    let opened = open::open_wals(config, root, retired_below, Some(held));
+    let mut wals = timed(&mut report.waited_ms, Box::pin(opened)).await?;
     root.has_wal |= !wals.is_empty();
     let past = Box::pin(scan_all(
         config,
@@ -232,6 +231,14 @@ async fn read_past(
     })
 }
 
+/// Adds what something takes, in milliseconds.
+async fn timed<T>(sum_ms: &mut u64, waited_for: impl Future<Output = T>) -> T {
+    let begun = now();
+    let outcome = waited_for.await;
+    *sum_ms += u64::try_from((now() - begun).as_millis()).unwrap_or(u64::MAX);
+    outcome
+}
+
 /// Locks the data directory and reads its root file, or makes one.
 async fn enter(
     config: &StorageConfig,
@@ -245,7 +252,7 @@ async fn enter(
         Root::load(&config.data_dir).await?.as_ref(),
     )
     .await?;
-    let lock = open::lock_directory(config).await?;
+    let lock = timed(&mut report.waited_ms, open::lock_directory(config)).await?;
     let held = Held {
         lock,
         past: Vec::new(),
