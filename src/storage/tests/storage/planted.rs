@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use tailwater_shards::planted::{self, Planted};
 
-use crate::{crashes, rot};
+use crate::{corruption, crashes, rot};
 
 /// The bugs that can be planted in storage and lie within reach of its own histories.
 const BUGS: [Planted; 26] = [
@@ -41,10 +41,9 @@ const BUGS: [Planted; 26] = [
 
 /// The bugs that take more than a few seeds, and the seed before the first that catches each: a test
 /// run begins there, a search where it is told.
-const REMEMBERED: [(Planted, u64); 5] = [
+const REMEMBERED: [(Planted, u64); 4] = [
     (Planted::WalHeaderNotSynced, 37),
     (Planted::RotTakenForTornTail, 82),
-    (Planted::StaleCommitPastSeal, 24),
     (Planted::TrimmedBeforeLogStartDurable, 29),
     (Planted::DamagedIndexTrusted, 258),
 ];
@@ -59,9 +58,11 @@ thread_local! {
 }
 
 /// What a history said when it failed. Rot has histories of its own, by turns with the others.
-fn failure(seed: u64) -> Option<String> {
+fn failure(bug: Planted, seed: u64) -> Option<String> {
     SAID.set(None);
     let run = || match seed % 4 {
+        // For a commit to come back, the power must fail twice in the right moments.
+        _ if bug == Planted::StaleCommitPastSeal => corruption::a_torn_commit_comes_back(seed),
         3 => rot::history(seed / 4),
         _ => crashes::history(seed),
     };
@@ -87,7 +88,7 @@ fn keep_what_panics_say() {
 fn caught(bug: Planted, first: u64) -> Option<(u64, String)> {
     SEARCHING.set(true);
     planted::set(Some(bug));
-    let found = (1..=SEEDS_MAX).find_map(|count| Some((count, failure(first + count)?)));
+    let found = (1..=SEEDS_MAX).find_map(|count| Some((count, failure(bug, first + count)?)));
     planted::set(None);
     found
 }
