@@ -10,7 +10,7 @@ use tailwater_shards::planted::{self, Planted};
 use crate::{corruption, crashes, rot};
 
 /// The bugs that can be planted in storage and lie within reach of its own histories.
-const BUGS: [Planted; 26] = [
+const BUGS: [Planted; 25] = [
     Planted::AckBeforeSync,
     Planted::SyncCoversLaterWrites,
     Planted::WalFreedTooEarly,
@@ -30,7 +30,6 @@ const BUGS: [Planted; 26] = [
     Planted::ReadStuckAtRoll,
     Planted::TrimmedOneTooFar,
     Planted::TrimmedBeforeLogStartDurable,
-    Planted::DamagedIndexTrusted,
     Planted::CheckpointNotSynced,
     Planted::CheckpointPassesTail,
     Planted::LogStartLostAtCheckpoint,
@@ -41,11 +40,10 @@ const BUGS: [Planted; 26] = [
 
 /// The bugs that take more than a few seeds, and the seed before the first that catches each: a test
 /// run begins there, a search where it is told.
-const REMEMBERED: [(Planted, u64); 4] = [
+const REMEMBERED: [(Planted, u64); 3] = [
     (Planted::WalHeaderNotSynced, 37),
     (Planted::RotTakenForTornTail, 82),
     (Planted::TrimmedBeforeLogStartDurable, 29),
-    (Planted::DamagedIndexTrusted, 258),
 ];
 
 /// No bug is given more seeds than these.
