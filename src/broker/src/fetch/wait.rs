@@ -384,18 +384,23 @@ async fn look(
         owners == 1 || found <= bytes_max,
         "more was read than asked"
     );
-    let first = starved_first(&ready, &looked).and_then(|place| {
+    // One that has gone meanwhile leaves its turn to the next; each is asked once more at most.
+    while let Some(place) = starved_first(&ready, &looked) {
         let part = part_of(&image, &mut interest.borrow_mut(), place, false);
-        Some((place, part.ok()?))
-    });
-    if let Some((place, part)) = first {
-        let owner = broker.owner(part.tp);
-        let left = bytes_max.saturating_sub(found);
-        let request = request(vec![part], left, true, slack_max);
-        let outcomes = ask(broker, owner, request).await.await;
-        looked.extend(outcomes.into_iter().map(|outcome| (place, outcome)));
-        keep_within(&ready, &mut looked, bytes_max);
+        let outcome = match part {
+            Err(error) => Some(ReadOutcome::failed(error)),
+            Ok(part) => {
+                let owner = broker.owner(part.tp);
+                let left = bytes_max.saturating_sub(found);
+                let request = request(vec![part], left, true, slack_max);
+                ask(broker, owner, request).await.await.pop()
+            }
+        };
+        let outcome = outcome.unwrap_or_else(|| ReadOutcome::failed(BrokerError::ShuttingDown));
+        let starved = false;
+        looked.insert(place, ReadOutcome { starved, ..outcome });
     }
+    keep_within(&ready, &mut looked, bytes_max);
     looked
 }
 
