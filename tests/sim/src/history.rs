@@ -245,6 +245,10 @@ pub struct Restart {
     pub rot: Option<u16>,
 }
 
+/// All jumps ahead of the wall clock together: below the day after which a broker forgets a
+/// producer, and may then take a batch of it twice.
+const JUMPS_MAX_S: i32 = 20 * 3600;
+
 /// Configurations that topics are created with.
 const TOPIC_KINDS: [&[(&str, &str)]; 8] = [
     &[],
@@ -281,6 +285,7 @@ impl History {
             steady: choices.one_in(3),
             choices,
             disk_faults,
+            jumps_left_s: JUMPS_MAX_S,
         };
         let mut steps = Vec::new();
         for topic in 0..u8::try_from(draw.choices.between(2, 3)).expect("small") {
@@ -317,6 +322,8 @@ struct Draw {
     steady: bool,
     /// Operations fail and the disk fills up.
     disk_faults: bool,
+    /// How far the wall clock may still jump ahead.
+    jumps_left_s: i32,
 }
 
 impl Draw {
@@ -337,9 +344,12 @@ impl Draw {
             0..480 => self.produce(),
             480..790 => self.fetch(),
             790..950 => What::Client(ADMIN, self.admin()),
-            950..960 => What::ClockJumps {
-                seconds: i32::try_from(self.choices.below(7 * 3600)).expect("small") - 3600,
-            },
+            950..960 => {
+                let seconds = i32::try_from(self.choices.below(7 * 3600)).expect("small") - 3600;
+                let seconds = seconds.min(self.jumps_left_s);
+                self.jumps_left_s -= seconds.max(0);
+                What::ClockJumps { seconds }
+            }
             960..980 if !self.steady => What::Slow(Slowed {
                 operation: self.operation(),
                 times: 1 + self.choices.u8(8),
