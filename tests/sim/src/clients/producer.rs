@@ -395,8 +395,15 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
 pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
     let parts: Vec<Part> = {
         let streams = client.streams.borrow();
+        let world = client.world();
+        let facts = world.facts.borrow();
         let mut parts = Vec::new();
-        for stream in streams.values().filter(|stream| !stream.raise_epoch) {
+        for (tp, stream) in streams.iter() {
+            // What a power cut took with a write-cached tail would be taken anew, perhaps between a
+            // batch that was refused for its lack and that batch's copy here.
+            if stream.raise_epoch || facts.ever_cached(*tp) {
+                continue;
+            }
             let done = stream.acknowledged.iter();
             let done = done.map(|(batch, sequence, base)| (*batch, *sequence, Some(*base)));
             let sent = stream.pending.iter().take_while(|pending| pending.unsure);
