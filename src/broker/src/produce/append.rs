@@ -33,6 +33,8 @@ pub(crate) struct AppendPart {
 struct Awaited {
     written: Option<Ticket>,
     durable: Option<Ticket>,
+    /// Of the part that was added last.
+    last: Option<Ticket>,
 }
 
 impl Awaited {
@@ -42,13 +44,28 @@ impl Awaited {
             End::Durable => &mut self.durable,
         };
         *slot = (*slot).max(Some(ticket));
+        self.last = Some(ticket);
+    }
+}
+
+/// A partition that a request appends to.
+struct Touched {
+    partition: Rc<Partition>,
+    /// Written is enough for acks=all, as long as the topic is write-cached: if it no longer is
+    /// when the answer is due, this has to be durable as well.
+    cached: Option<Ticket>,
+}
+
+impl Touched {
+    fn owed(&self) -> Option<Ticket> {
+        self.cached.filter(|_| !self.partition.write_caching())
     }
 }
 
 /// Batches whose order is fixed, and what their answer waits for.
 struct Appended {
     outcomes: Vec<PartOutcome>,
-    partitions: Vec<Option<Rc<Partition>>>,
+    touched: Vec<Touched>,
     awaited: Awaited,
 }
 
@@ -100,7 +117,7 @@ fn append_now(broker: &Rc<Inner>, request: AppendRequest) -> Appended {
     let now_ms = wall_clock_ms();
     let mut appended = Appended {
         outcomes: Vec::with_capacity(request.parts.len()),
-        partitions: Vec::with_capacity(request.parts.len()),
+        touched: Vec::with_capacity(request.parts.len()),
         awaited: Awaited::default(),
     };
     for part in request.parts {
@@ -114,7 +131,12 @@ fn append_now(broker: &Rc<Inner>, request: AppendRequest) -> Appended {
             &mut appended.awaited,
         );
         appended.outcomes.push(outcome);
-        appended.partitions.push(partition);
+        let last = appended.awaited.last.take();
+        appended.touched.extend(partition.map(|partition| {
+            let cached = request.acks == Acks::All && partition.write_caching();
+            let cached = last.filter(|_| cached);
+            Touched { partition, cached }
+        }));
     }
     appended
 }
@@ -238,7 +260,7 @@ fn acknowledge(
 ) -> LocalBoxFuture<'static, Vec<PartOutcome>> {
     let Appended {
         outcomes,
-        partitions,
+        touched,
         awaited,
     } = appended;
     if awaited.written.is_none() && awaited.durable.is_none() {
@@ -252,6 +274,9 @@ fn acknowledge(
             if let Some(ticket) = awaited.written {
                 broker.storage.written(ticket).await?;
             }
+            if let Some(ticket) = touched.iter().filter_map(Touched::owed).max() {
+                broker.storage.durable(ticket).await?;
+            }
             Ok::<(), tailwater_storage::StorageError>(())
         });
         let failure = match held.await {
@@ -260,8 +285,8 @@ fn acknowledge(
             Err(_) => Some(BrokerError::RequestTimedOut),
         };
         // Who reads after this answer must see what it acknowledges.
-        for partition in partitions.iter().flatten() {
-            partition.advance();
+        for touched in &touched {
+            touched.partition.advance();
         }
         match failure {
             None => outcomes,

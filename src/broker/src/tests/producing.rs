@@ -1,4 +1,5 @@
 use super::harness::*;
+use crate::config::{ConfigChange, ConfigResource, ResourceKind};
 use crate::error_code as code;
 use crate::metadata::TopicTarget;
 use crate::produce::ProduceRefusal;
@@ -306,6 +307,35 @@ fn a_cached_topic_shows_what_is_written() {
     let produced = machine.produce(0, "cached", 0, -1, batch(&["a"])).unwrap();
     assert_eq!(produced.base_offset, 0);
     assert_eq!(machine.values("cached", 0, 0), ["a"]);
+}
+
+#[test]
+fn an_answer_after_the_end_of_write_caching_is_durable() {
+    let mut machine = Machine::new(14, 2);
+    let cached = [("write.caching", "true"), ("flush.ms", "10000")];
+    machine.create("t", 2, &cached);
+    let write = Matching::kind(IoKind::Write).on("-00001-");
+    machine.sim.faults().slow(write, 1, SECOND / 2);
+    let both = vec![(0, batch(&["a"])), (1, batch(&["b"]))];
+    let produced = machine.begin_produce(0, "t", -1, both);
+    let change = ConfigChange {
+        resource: ConfigResource {
+            kind: ResourceKind::Topic,
+            name: "t".to_owned(),
+        },
+        operations: vec![("write.caching".to_owned(), 0, Some("false".to_owned()))],
+    };
+    let outcome = machine.on(0, move |broker| async move {
+        broker.incremental_alter_configs(vec![change], false).await
+    });
+    outcome[0].1.as_ref().unwrap();
+    assert!(!produced.is_done(), "its write takes half a second");
+    for part in machine.finish(produced).parts {
+        part.unwrap();
+    }
+    // Only what is durable is visible now.
+    assert_eq!(machine.values("t", 0, 0), ["a"]);
+    assert_eq!(machine.values("t", 1, 0), ["b"]);
 }
 
 #[test]
