@@ -74,6 +74,8 @@ pub struct Model {
     pub reports: Vec<RecoveryReport>,
     /// Partitions whose damage is expected.
     pub damage_expected: bool,
+    /// And all of it is of what can be made again: no log misses anything.
+    pub damage_costs_nothing: bool,
     pub starts: u32,
 }
 

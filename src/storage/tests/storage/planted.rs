@@ -10,7 +10,7 @@ use tailwater_shards::planted::{self, Planted};
 use crate::{corruption, crashes, rot};
 
 /// The bugs that can be planted in storage and lie within reach of its own histories.
-const BUGS: [Planted; 25] = [
+const BUGS: [Planted; 26] = [
     Planted::AckBeforeSync,
     Planted::SyncCoversLaterWrites,
     Planted::WalFreedTooEarly,
@@ -30,6 +30,7 @@ const BUGS: [Planted; 25] = [
     Planted::ReadStuckAtRoll,
     Planted::TrimmedOneTooFar,
     Planted::TrimmedBeforeLogStartDurable,
+    Planted::DamagedIndexTrusted,
     Planted::CheckpointNotSynced,
     Planted::CheckpointPassesTail,
     Planted::LogStartLostAtCheckpoint,
@@ -40,10 +41,11 @@ const BUGS: [Planted; 25] = [
 
 /// The bugs that take more than a few seeds, and the seed before the first that catches each: a test
 /// run begins there, a search where it is told.
-const REMEMBERED: [(Planted, u64); 3] = [
+const REMEMBERED: [(Planted, u64); 4] = [
     (Planted::WalHeaderNotSynced, 37),
     (Planted::RotTakenForTornTail, 82),
     (Planted::TrimmedBeforeLogStartDurable, 29),
+    (Planted::DamagedIndexTrusted, 46),
 ];
 
 /// No bug is given more seeds than these.

@@ -77,6 +77,7 @@ pub fn history(seed: u64) {
         return;
     }
     world.model.borrow_mut().damage_expected = true;
+    world.model.borrow_mut().damage_costs_nothing = kind == ".index";
     world.load.steps = Some(0);
     world.load.stays = Duration::ZERO;
     for shards in [1, 3] {
