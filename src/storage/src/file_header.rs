@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::error::StorageError;
 use crate::fields::{Reader, Writer, crc};
 use crate::ids::Generation;
+use crate::patience::Patience;
 
 const VERSION: u16 = 1;
 const INCOMPATIBLE_KNOWN: u32 = 0;
@@ -133,9 +134,9 @@ impl FileHeader {
     }
 }
 
-/// Reads a file's first block. An unreadable one reads as nothing.
+/// Reads a file's first block. One that stays unreadable reads as nothing.
 pub(crate) async fn read_first_block(path: &Path) -> Result<Bytes, StorageError> {
-    use tailwater_shards::{File, IoClass, OpenOptions};
+    use tailwater_shards::{File, OpenOptions};
     let options = OpenOptions {
         create_new: false,
         write: false,
@@ -143,10 +144,9 @@ pub(crate) async fn read_first_block(path: &Path) -> Result<Bytes, StorageError>
     let file = File::open(path, options)
         .await
         .map_err(StorageError::io("cannot open", path))?;
-    let bytes = file
-        .read(IoClass::Maintenance, 0, BLOCK_BYTES)
-        .await
-        .unwrap_or_default();
+    let mut patience = Patience::default();
+    let bytes = patience.read(&file, path, 0, BLOCK_BYTES).await;
+    let bytes = bytes.unwrap_or_default();
     file.close().await;
     Ok(bytes)
 }

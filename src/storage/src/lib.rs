@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod ids;
 mod log;
 mod offsets;
+mod patience;
 mod recovery;
 mod root;
 mod segment;

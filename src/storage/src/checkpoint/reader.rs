@@ -14,6 +14,7 @@ use crate::error::StorageError;
 use crate::fields::{Reader, blocks};
 use crate::file_header::{FileHeader, HeaderProblem, Kind};
 use crate::ids::Generation;
+use crate::patience::Patience;
 
 /// The groups of one file that counts, oldest first; the first names every partition.
 #[derive(Debug)]
@@ -195,7 +196,7 @@ fn group_at(bytes: &Bytes, at: usize, counter: u64, seq: u64) -> Option<(Group, 
     Some((group, at + header.total()))
 }
 
-/// A whole small file; blocks that cannot be read come back as zeros.
+/// A whole small file; blocks that stay unreadable come back as zeros.
 pub(crate) async fn read_whole(path: &Path) -> Result<Bytes, StorageError> {
     let options = OpenOptions {
         create_new: false,
@@ -217,12 +218,11 @@ pub(crate) async fn read_whole(path: &Path) -> Result<Bytes, StorageError> {
     let bytes = match whole {
         Ok(bytes) => bytes,
         Err(_) => {
+            let mut patience = Patience::default();
             let mut bytes = Vec::with_capacity(size);
             while bytes.len() < size {
                 let at = bytes.len();
-                let block = file
-                    .read(IoClass::Maintenance, at as u64, BLOCK_BYTES)
-                    .await;
+                let block = patience.read(&file, path, at as u64, BLOCK_BYTES).await;
                 bytes.extend_from_slice(&block.unwrap_or_default());
                 bytes.resize((at + BLOCK_BYTES).min(size), 0);
             }

@@ -15,6 +15,7 @@ use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
 use crate::file_header::{FileHeader, HeaderProblem, Kind};
 use crate::ids::Generation;
+use crate::patience::Patience;
 use crate::root::{self, LOCK_NAME, Root};
 use crate::wal::file::{WalFileHeader, WalName};
 use crate::wal::format::CommitHeader;
@@ -243,14 +244,14 @@ async fn open_old(
     path: PathBuf,
     file: File,
 ) -> Result<Option<OldFile>, StorageError> {
-    let block = file
-        .read(IoClass::Maintenance, 0, tailwater_shards::BLOCK_BYTES)
-        .await;
+    let mut patience = Patience::default();
+    let block = patience.read(&file, &path, 0, tailwater_shards::BLOCK_BYTES);
+    let block = block.await;
     let header = match FileHeader::decode(Kind::Wal, &path, &block.unwrap_or_default()) {
         Ok(header) => header,
         Err(HeaderProblem::Refused(error)) => return Err(error),
         Err(HeaderProblem::Invalid(what)) => {
-            return Ok(without_header(name, path, file, what).await);
+            return without_header(name, path, file, what).await;
         }
     };
     if header.cluster_id != cluster_id || header.generation != name.generation {
@@ -276,16 +277,21 @@ async fn without_header(
     path: PathBuf,
     file: File,
     what: &'static str,
-) -> Option<OldFile> {
-    let bytes = file.size().await.ok()? / BLOCK * BLOCK;
+) -> Result<Option<OldFile>, StorageError> {
+    let size = file.size().await;
+    let size = size.map_err(StorageError::io("cannot measure", &path))?;
+    let bytes = size / BLOCK * BLOCK;
     let len = tailwater_shards::BLOCK_BYTES;
-    let block = file.read(IoClass::Maintenance, BLOCK, len).await.ok()?;
-    let (first, _) = CommitHeader::decode(&block)?;
-    if first.generation != name.generation || first.shard != name.shard {
-        return None;
+    let mut patience = Patience::default();
+    let block = patience.read(&file, &path, BLOCK, len).await;
+    let Some((first, _)) = CommitHeader::decode(&block.unwrap_or_default()) else {
+        return Ok(None);
+    };
+    let is_own = first.generation == name.generation && first.shard == name.shard;
+    if !is_own || first.lsn.checked_add(bytes).is_none() {
+        return Ok(None);
     }
-    first.lsn.checked_add(bytes)?;
     let mut old = OldFile::new(name, path, first.lsn, bytes, bytes, file);
     old.header_damage = Some(what);
-    Some(old)
+    Ok(Some(old))
 }

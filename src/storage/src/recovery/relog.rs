@@ -22,6 +22,7 @@ use super::{Checkpoints, OldFileInfo, Past, SeedLog};
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
 use crate::ids::TopicPartition;
+use crate::patience::Patience;
 use crate::wal::file::{WalFileHeader, WalName, usize_of};
 use crate::wal::reader::OldFile;
 
@@ -170,14 +171,14 @@ async fn copy(
     }
     let bytes = BLOCK + (file.end_lsn() - from);
     to.truncate(bytes).await.map_err(failed("cannot size"))?;
+    let mut patience = Patience::default();
     let mut at = from;
     while at < upto {
         let len = usize_of(PIECE_BYTES.min(upto - at));
-        let read = file
-            .file
-            .read(IoClass::Maintenance, file.position_of(at), len)
-            .await;
-        let read = read.map_err(StorageError::io("cannot read", &file.path))?;
+        let read = patience.read(&file.file, &file.path, file.position_of(at), len);
+        let read = read
+            .await
+            .map_err(StorageError::io("cannot read", &file.path))?;
         if read.len() < len {
             let what = "the file ends before its last commit";
             return Err(StorageError::corrupt(

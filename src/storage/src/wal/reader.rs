@@ -9,6 +9,7 @@ use tailwater_shards::{BLOCK_BYTES, File, IoClass};
 use super::file::WalName;
 use super::format::{COMMIT_HEADER_BYTES, CommitHeader};
 use crate::config::BLOCK;
+use crate::patience::Patience;
 
 const WINDOW_BYTES: u64 = 1 << 20;
 
@@ -25,6 +26,7 @@ pub(crate) struct OldFile {
     /// Why its header does not hold: then its first commit told what belongs there.
     pub(crate) header_damage: Option<&'static str>,
     window: Option<(u64, Bytes)>,
+    patience: Patience,
 }
 
 impl OldFile {
@@ -46,6 +48,7 @@ impl OldFile {
             file,
             header_damage: None,
             window: None,
+            patience: Patience::default(),
         }
     }
 
@@ -88,11 +91,8 @@ impl OldFile {
         }
         // Some block of the window cannot be read: only those asked for count.
         let exact = len.next_multiple_of(BLOCK_BYTES);
-        let bytes = self
-            .file
-            .read(IoClass::Maintenance, position, exact)
-            .await
-            .ok()?;
+        let read = self.patience.read(&self.file, &self.path, position, exact);
+        let bytes = read.await.ok()?;
         (bytes.len() >= len).then(|| bytes.slice(..len))
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tailwater_shards::sim::Simulation;
+use tailwater_shards::sim::{EIO, IoKind, Matching, Simulation};
 use tailwater_shards::{dir, sleep};
 use tailwater_storage::{ReadError, StorageConfig, StorageError, Sync, verify};
 
@@ -144,6 +144,34 @@ fn an_unreadable_block_is_damage_too() {
         assert_eq!(started.report.out_of_service, [tp(1)]);
         assert_eq!(read_all(&started.log(0)).await.len(), 3);
     });
+}
+
+#[test]
+fn reads_that_fail_for_a_moment_cost_nothing() {
+    for first in 0..12 {
+        let mut sim = Simulation::new(3);
+        // No cover follows the last commits: nothing but themselves says that they were durable.
+        solo(&mut sim, &roomy(), |started| async move {
+            for _ in 0..3 {
+                for partition in 0..3 {
+                    fill(&started, &started.log(partition), 1, 100).await;
+                }
+            }
+        });
+        sim.power_cut();
+        let reads = || Matching::kind(IoKind::Read).on(".wal");
+        let faults = sim.faults();
+        faults.fail(reads(), first, EIO);
+        faults.fail(reads(), first + 1, EIO);
+        solo(&mut sim, &roomy(), |started| async move {
+            // Of those of the start, that is.
+            faults.clear();
+            assert!(started.report.damage.is_empty());
+            for partition in 0..3 {
+                assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+            }
+        });
+    }
 }
 
 #[test]
