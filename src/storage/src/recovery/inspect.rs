@@ -37,11 +37,13 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
     let mut checkpoints = take_checkpoints(slots, &mut replay);
     checkpoints.doubtful = doubtful;
     let retired = checkpoints.retired_below;
-    let mut wals = Box::pin(open::open_wals(config, &root, retired, None)).await?;
+    let opened = open::open_wals(config, &root, retired, None);
+    let (mut wals, headless) = Box::pin(opened).await?;
     let mut report = RecoveryReport::default();
     Box::pin(scan_all(
         config,
         &mut wals,
+        &headless,
         &mut checkpoints,
         &mut replay,
         &mut report,

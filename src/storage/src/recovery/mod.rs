@@ -25,7 +25,7 @@ use tailwater_shards::{dir, now, spawn, wall_clock_ms};
 use uuid::Uuid;
 
 pub(crate) use self::inspect::inspect;
-use self::open::Held;
+use self::open::{Headless, Held};
 use self::relog::Unproven;
 use self::replay::Replay;
 pub(crate) use self::replay::SeedLog;
@@ -212,11 +212,12 @@ async fn read_past(
     checkpoints.doubtful = doubtful;
     let retired_below = checkpoints.retired_below;
     let opened = open::open_wals(config, root, retired_below, Some(held));
-    let mut wals = timed(&mut report.waited_ms, Box::pin(opened)).await?;
+    let (mut wals, headless) = timed(&mut report.waited_ms, Box::pin(opened)).await?;
     root.has_wal |= !wals.is_empty();
     let past = Box::pin(scan_all(
         config,
         &mut wals,
+        &headless,
         &mut checkpoints,
         &mut replay,
         report,
@@ -430,11 +431,13 @@ struct Past {
 async fn scan_all(
     config: &StorageConfig,
     wals: &mut [OldWal],
+    headless: &[Headless],
     checkpoints: &mut Checkpoints,
     replay: &mut Replay,
     report: &mut RecoveryReport,
 ) -> Result<Past, StorageError> {
     seal::read_seals(wals, checkpoints).await?;
+    open::refuse_headless(headless, checkpoints)?;
     let mut past = Past::default();
     let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
     for (index, wal) in wals.iter_mut().enumerate() {

@@ -9,6 +9,7 @@ use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 use uuid::Uuid;
 
+use super::Checkpoints;
 use super::scan::OldWal;
 use crate::checkpoint::reader;
 use crate::config::{BLOCK, StorageConfig};
@@ -18,7 +19,7 @@ use crate::ids::Generation;
 use crate::patience::Patience;
 use crate::root::{self, LOCK_NAME, Root};
 use crate::wal::file::{WalFileHeader, WalName};
-use crate::wal::format::CommitHeader;
+use crate::wal::format::{COMMIT_HEADER_BYTES, CommitHeader};
 use crate::wal::reader::OldFile;
 
 const LOCK_RETRY: Duration = Duration::from_millis(50);
@@ -170,7 +171,7 @@ pub(super) async fn open_wals(
     root: &Root,
     retired_below: Generation,
     mut held: Option<&mut Held>,
-) -> Result<Vec<OldWal>, StorageError> {
+) -> Result<(Vec<OldWal>, Vec<Headless>), StorageError> {
     let wal_dir = config.wal_path();
     let mut found: Vec<(WalName, PathBuf, File)> = Vec::new();
     let exists = dir::exists(&wal_dir).await;
@@ -207,9 +208,15 @@ pub(super) async fn open_wals(
         synced.map_err(StorageError::io("cannot sync", path))?;
     }
     let mut wals: Vec<OldWal> = Vec::new();
+    let mut headless = Vec::new();
     for (name, path, file) in found {
-        let Some(old) = open_old(root.cluster_id, name, path, file).await? else {
-            continue;
+        let old = match open_old(root.cluster_id, name, path, file).await? {
+            Opened::Whole(old) => old,
+            Opened::Headless(file) => {
+                headless.push(file);
+                continue;
+            }
+            Opened::Unused => continue,
         };
         match wals.last_mut() {
             Some(wal) if wal.generation == name.generation && wal.shard == name.shard => {
@@ -232,7 +239,39 @@ pub(super) async fn open_wals(
     for wal in &mut wals {
         wal.files.sort_by_key(|file| file.start_lsn);
     }
-    Ok(wals)
+    Ok((wals, headless))
+}
+
+/// A WAL file that was in use, and whose place in the stream cannot be read.
+pub(super) struct Headless {
+    name: WalName,
+    path: PathBuf,
+    /// As the first commit that can be read has it.
+    end_lsn: u64,
+}
+
+enum Opened {
+    Whole(OldFile),
+    Headless(Headless),
+    Unused,
+}
+
+/// Refuses a start that would take the WAL's end for its middle: what lies in such a file may have
+/// been acknowledged, and nothing behind it may tell. Below a seal everything had been durable, so
+/// that what is missing there is named as any other damage.
+pub(super) fn refuse_headless(
+    headless: &[Headless],
+    checkpoints: &Checkpoints,
+) -> Result<(), StorageError> {
+    for file in headless {
+        let key = (file.name.generation, file.name.shard);
+        let known = checkpoints.known.get(&key).copied().unwrap_or_default();
+        if checkpoints.seal_of(&key).is_none() && file.end_lsn > known.from_lsn {
+            let what = "neither its header nor its first commit can be read, and others follow";
+            return Err(StorageError::corrupt(&file.path, 0, what));
+        }
+    }
+    Ok(())
 }
 
 /// A WAL file with a valid header, or with a commit that tells what the header said. Without
@@ -243,15 +282,16 @@ async fn open_old(
     name: WalName,
     path: PathBuf,
     file: File,
-) -> Result<Option<OldFile>, StorageError> {
+) -> Result<Opened, StorageError> {
     let mut patience = Patience::default();
     let block = patience.read(&file, &path, 0, tailwater_shards::BLOCK_BYTES);
     let block = block.await;
+    let is_readable = block.is_ok();
     let header = match FileHeader::decode(Kind::Wal, &path, &block.unwrap_or_default()) {
         Ok(header) => header,
         Err(HeaderProblem::Refused(error)) => return Err(error),
         Err(HeaderProblem::Invalid(what)) => {
-            return without_header(name, path, file, what).await;
+            return without_header(name, path, file, what, is_readable).await;
         }
     };
     if header.cluster_id != cluster_id || header.generation != name.generation {
@@ -263,11 +303,13 @@ async fn open_old(
         let ends = own.start_lsn.checked_add(own.bytes).is_some();
         own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK && ends
     });
-    let Some(own) = own else { return Ok(None) };
+    let Some(own) = own else {
+        return Ok(Opened::Unused);
+    };
     let size = file.size().await;
     let size = size.map_err(StorageError::io("cannot measure", &path))?;
     let old = OldFile::new(name, path, own.start_lsn, own.bytes, size, file);
-    Ok(Some(old))
+    Ok(Opened::Whole(old))
 }
 
 /// A WAL file whose header does not hold, by its first commit. If it was being recycled, that is
@@ -277,21 +319,50 @@ async fn without_header(
     path: PathBuf,
     file: File,
     what: &'static str,
-) -> Result<Option<OldFile>, StorageError> {
+    is_readable: bool,
+) -> Result<Opened, StorageError> {
     let size = file.size().await;
     let size = size.map_err(StorageError::io("cannot measure", &path))?;
     let bytes = size / BLOCK * BLOCK;
     let len = tailwater_shards::BLOCK_BYTES;
     let mut patience = Patience::default();
     let block = patience.read(&file, &path, BLOCK, len).await;
+    let is_readable = is_readable && block.is_ok();
     let Some((first, _)) = CommitHeader::decode(&block.unwrap_or_default()) else {
-        return Ok(None);
+        // A copy that counts is of a WAL with a seal.
+        if is_readable || name.is_copy() || bytes <= BLOCK {
+            return Ok(Opened::Unused);
+        }
+        return Ok(find_commit(OldFile::new(name, path, 0, bytes, bytes, file)).await);
     };
     let is_own = first.generation == name.generation && first.shard == name.shard;
     if !is_own || first.lsn.checked_add(bytes).is_none() {
-        return Ok(None);
+        return Ok(Opened::Unused);
     }
     let mut old = OldFile::new(name, path, first.lsn, bytes, bytes, file);
     old.header_damage = Some(what);
-    Ok(Some(old))
+    Ok(Opened::Whole(old))
+}
+
+/// Whether there is any commit in a file. One that was being made has none, however it was torn; in
+/// one that was being recycled the first commit of its life before still holds.
+async fn find_commit(mut old: OldFile) -> Opened {
+    let mut at = 0;
+    while at < old.search_end() {
+        let block = old.at(BLOCK + at, COMMIT_HEADER_BYTES).await;
+        let found = block.and_then(|block| CommitHeader::decode(&block));
+        let own = found.filter(|(found, _)| {
+            found.generation == old.name.generation && found.shard == old.name.shard
+        });
+        let start_lsn = own.and_then(|(found, _)| found.lsn.checked_sub(at));
+        if let Some(start_lsn) = start_lsn {
+            return Opened::Headless(Headless {
+                end_lsn: start_lsn.saturating_add(old.bytes - BLOCK),
+                name: old.name,
+                path: old.path,
+            });
+        }
+        at += BLOCK;
+    }
+    Opened::Unused
 }

@@ -175,6 +175,41 @@ fn reads_that_fail_for_a_moment_cost_nothing() {
 }
 
 #[test]
+fn a_wal_file_whose_beginning_cannot_be_read_refuses_the_start_if_it_was_used() {
+    for commits in [3, 24] {
+        let mut sim = Simulation::new(6);
+        solo(&mut sim, &roomy(), move |started| async move {
+            for _ in 0..commits {
+                fill(&started, &started.log(0), 1, 60_000).await;
+            }
+        });
+        sim.power_cut();
+        // Made ahead; the sixteenth commit is the first in it.
+        let path = wal(1, 2);
+        for block in [0, 1] {
+            sim.faults().unreadable(&path, 4096 * block).unwrap();
+        }
+        if commits == 3 {
+            // As a power cut may leave it that came while it was made.
+            solo(&mut sim, &roomy(), |started| async move {
+                assert!(started.report.damage.is_empty());
+                assert_eq!(read_all(&started.log(0)).await.len(), 3);
+            });
+            continue;
+        }
+        let root = sim.read_file(Path::new("/data/root")).unwrap();
+        for _ in 0..2 {
+            let error = refused(&mut sim, &roomy(), 1);
+            let StorageError::Corrupt(damage) = error else {
+                panic!("{error}");
+            };
+            assert_eq!((damage.file, damage.position), (path.clone(), 0));
+        }
+        assert_eq!(root, sim.read_file(Path::new("/data/root")).unwrap());
+    }
+}
+
+#[test]
 fn the_last_acknowledged_commit_is_covered_too() {
     let mut sim = Simulation::new(4);
     write_three(&mut sim);
