@@ -286,9 +286,10 @@ impl Boot {
 
     async fn recover(&self) {
         let model = Rc::clone(&self.model);
+        let settled = Cell::new(0);
         let recovered = recover(&self.config, 7, self.shards, |metadata| {
-            check_metadata(metadata, &mut model.borrow_mut());
             let model = model.borrow();
+            settled.set(check_metadata(metadata, &model));
             let era = |partitions: &i32| TopicEra {
                 partitions: *partitions,
             };
@@ -305,6 +306,8 @@ impl Boot {
             "a generation is never used twice"
         );
         model.generation = recovered.generation.0;
+        model.metadata.truncate(settled.get());
+        model.metadata_durable = settled.get();
         if !model.damage_expected {
             let report = &recovered.report;
             assert!(report.damage.is_empty(), "a start finds damage: {report:?}");
