@@ -124,8 +124,8 @@ pub(crate) fn live(data: &Path, indexes: &[PathBuf]) -> Vec<(&'static str, Live)
         }
     }
     let whole = |file: PathBuf| {
-        let length = fs::metadata(&file).expect("it is there").len();
-        (file, vec![0..length])
+        let length = fs::read(&file).expect("it is there").len();
+        (file, Vec::from([range(0, length)]))
     };
     // Half of the flips in headers.
     let logs = indexes.iter().map(|index| {
@@ -138,7 +138,7 @@ pub(crate) fn live(data: &Path, indexes: &[PathBuf]) -> Vec<(&'static str, Live)
         ranges.extend(headers);
         (file, ranges)
     });
-    let checkpoint_ranges = [0..BLOCK as u64].into_iter().chain(proven).collect();
+    let checkpoint_ranges = std::iter::once(range(0, BLOCK)).chain(proven).collect();
     vec![
         ("root", vec![whole(data.join("root"))]),
         ("checkpoint", vec![(checkpoint, checkpoint_ranges)]),
