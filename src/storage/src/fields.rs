@@ -53,6 +53,9 @@ impl Writer {
     }
 }
 
+/// What [`Reader::u62`] stays below.
+pub(crate) const U62_END: u64 = 1 << 62;
+
 /// Takes fields off the front. `None` when they end too early.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
@@ -80,8 +83,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_le_bytes)
     }
-    pub(crate) fn u64(&mut self) -> Option<u64> {
+    fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+    /// A position, length or count: below 2^62, where none gets, so that two of them can be added
+    /// and any fits an `i64`. A larger one was not written by us.
+    pub(crate) fn u62(&mut self) -> Option<u64> {
+        self.u64().filter(|number| *number < U62_END)
     }
     pub(crate) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)

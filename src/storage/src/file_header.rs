@@ -115,7 +115,7 @@ impl FileHeader {
             }));
         }
         let cluster_id = r.uuid().ok_or_else(short)?;
-        let generation = Generation(r.u64().ok_or_else(short)?);
+        let generation = Generation(r.u62().ok_or_else(short)?);
         let body = r.bytes().ok_or_else(short)?.to_vec();
         Ok(Self {
             kind,

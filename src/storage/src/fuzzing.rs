@@ -182,7 +182,7 @@ fn forge_checkpoint(
     forgery: Forgery,
 ) -> Option<()> {
     let mut own = Reader(bytes.get(OWN_AT..)?);
-    let (_, counter) = (own.u16()?, own.u64()?);
+    let (_, counter) = (own.u16()?, own.u62()?);
     put(bytes, OWN_AT - 4, &10_u32.to_le_bytes());
     put(bytes, OWN_AT, &shard.to_le_bytes());
     let id = Some(forgery.cluster_id);

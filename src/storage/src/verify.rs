@@ -153,8 +153,9 @@ impl<'a> Window<'a> {
             let read = self.file.read(IoClass::Maintenance, at, len).await;
             let read = read.map_err(|error| (at, error.to_string()))?;
             let durable = read.get(..read.len().min(rest)).unwrap_or_default();
-            if durable.is_empty() {
-                return Err((at, "the segment ends too early".to_owned()));
+            if durable.len() < len.min(rest) {
+                let end = at + durable.len() as u64;
+                return Err((end, "the segment ends too early".to_owned()));
             }
             self.bytes.extend_from_slice(durable);
             self.read_upto += durable.len() as u64;

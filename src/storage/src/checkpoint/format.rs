@@ -57,8 +57,8 @@ impl GroupHeader {
         }
         let _flags = r.u32()?;
         Some(Self {
-            counter: r.u64()?,
-            seq: r.u64()?,
+            counter: r.u62()?,
+            seq: r.u62()?,
             body_len: r.u32()?,
             body_crc: r.u32()?,
         })
@@ -137,20 +137,20 @@ impl Group {
         }
         let mut r = Reader(body);
         let mut group = Self {
-            replay_lsn: r.u64()?,
-            durable_lsn: r.u64()?,
-            retired_below: Generation(r.u64()?),
+            replay_lsn: r.u62()?,
+            durable_lsn: r.u62()?,
+            retired_below: Generation(r.u62()?),
             ..Self::default()
         };
         for _ in 0..r.count(18)? {
             group.seals.push(Seal {
-                generation: Generation(r.u64()?),
+                generation: Generation(r.u62()?),
                 shard: r.u16()?,
-                end_lsn: r.u64()?,
+                end_lsn: r.u62()?,
             });
         }
         if r.u8()? != 0 {
-            group.metadata = Some((r.u64()?, r.owned_bytes()?));
+            group.metadata = Some((r.u62()?, r.owned_bytes()?));
         }
         for _ in 0..r.count(20)? {
             group.partitions.push(PartitionRecord::decode(&mut r)?);

@@ -141,7 +141,7 @@ pub(crate) async fn read_slot(
         Err(HeaderProblem::Refused(error)) => return Err(error),
     };
     let mut r = Reader(&header.body);
-    let (Some(own_shard), Some(counter)) = (r.u16(), r.u64()) else {
+    let (Some(own_shard), Some(counter)) = (r.u16(), r.u62()) else {
         return Ok(Err(0));
     };
     if header.cluster_id != cluster_id || header.generation != generation || own_shard != shard {

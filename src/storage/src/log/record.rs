@@ -97,8 +97,8 @@ impl PartitionRecord {
         for _ in 0..r.count(41)? {
             segments.push(SegmentRecord {
                 base: r.i64()?,
-                durable_len: r.u64()?,
-                len: r.u64()?,
+                durable_len: r.u62()?,
+                len: r.u62()?,
                 max_timestamp: r.i64()?,
                 created_ms: r.i64()?,
                 closed: r.u8()? != 0,
@@ -113,7 +113,7 @@ impl PartitionRecord {
             0 => None,
             _ => Some(Corrupt {
                 file: String::from_utf8_lossy(r.bytes()?).into_owned().into(),
-                position: r.u64()?,
+                position: r.u62()?,
                 what: String::from_utf8_lossy(r.bytes()?).into_owned(),
             }),
         };

@@ -10,7 +10,8 @@ use super::{Checkpoints, add_seal, relog};
 use crate::checkpoint::format::Seal;
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
-use crate::ids::TopicPartition;
+use crate::fields::U62_END;
+use crate::ids::{Generation, TopicPartition};
 use crate::root::Root;
 use crate::wal::StreamStart;
 use crate::wal::commit::{Chain, Plan, build_headers};
@@ -26,10 +27,11 @@ fn entry_of(seal: &Seal) -> EntryHeader {
 }
 
 fn seal_of(entry: &EntryHeader) -> Option<Seal> {
+    let counted = |number: i64| u64::try_from(number).ok().filter(|n| *n < U62_END);
     Some(Seal {
-        generation: crate::ids::Generation(u64::try_from(entry.base).ok()?),
+        generation: Generation(counted(entry.base)?),
         shard: u16::try_from(entry.tp.partition).ok()?,
-        end_lsn: u64::try_from(entry.end).ok()?,
+        end_lsn: counted(entry.end)?,
     })
 }
 
@@ -95,7 +97,7 @@ pub(super) async fn read_seals(
 async fn has_served(
     wals: &mut [OldWal],
     checkpoints: &Checkpoints,
-    generation: crate::ids::Generation,
+    generation: Generation,
 ) -> bool {
     if checkpoints.known.keys().any(|(had, _)| *had == generation) {
         return true;

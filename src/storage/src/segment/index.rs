@@ -151,11 +151,11 @@ impl MemIndex {
         let header =
             FileHeader::decode(Kind::Index, std::path::Path::new(""), bytes.as_ref()).ok()?;
         let mut r = Reader(&header.body);
-        if r.i64()? != base || r.u64()? != segment_len {
+        if r.i64()? != base || r.u62()? != segment_len {
             return None;
         }
         let max_timestamp = r.i64()?;
-        let interval = r.u64()?.max(1);
+        let interval = r.u62()?.max(1);
         let count = usize::try_from(r.u32()?).ok()?;
         let sum = r.u32()?;
         let len = count.checked_mul(ENTRY_BYTES)?;

@@ -89,9 +89,9 @@ impl WalFileHeader {
         let mut r = Reader(body);
         Some(Self {
             shard: r.u16()?,
-            seq: r.u64()?,
-            start_lsn: r.u64()?,
-            bytes: r.u64()?,
+            seq: r.u62()?,
+            start_lsn: r.u62()?,
+            bytes: r.u62()?,
         })
     }
 }

@@ -70,14 +70,14 @@ impl CommitHeader {
         let shard = r.u16()?;
         let header = Self {
             shard,
-            generation: Generation(r.u64()?),
-            lsn: r.u64()?,
-            prev_lsn: r.u64()?,
-            durable_lsn: r.u64()?,
+            generation: Generation(r.u62()?),
+            lsn: r.u62()?,
+            prev_lsn: r.u62()?,
+            durable_lsn: r.u62()?,
             prev_crc: r.u32()?,
             length: r.u32()?,
             entries: r.u32()?,
-            checkpoint: r.u64()?,
+            checkpoint: r.u62()?,
         };
         let (covered, stored) = bytes.split_at_checked(COMMIT_HEADER_BYTES - 4)?;
         let sum = crc(covered);
@@ -209,7 +209,7 @@ impl EntryHeader {
             base: r.i64()?,
             end: r.i64()?,
             segment: r.i64()?,
-            position: r.u64()?,
+            position: r.u62()?,
             max_timestamp: r.i64()?,
             body_offset: r.u32()?,
             body_len: r.u32()?,
