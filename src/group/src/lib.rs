@@ -11,12 +11,16 @@
 //! Sources: Kafka's group protocol (KIP-62, KIP-345, KIP-394, KIP-429, KIP-814) and the consumer
 //! rebalance protocol (KIP-848).
 
+mod config;
+mod coordinator;
 mod error;
 mod outcome;
 mod reply;
 mod request;
 mod topics;
 
+pub use config::GroupConfig;
+pub use coordinator::{Coordinator, RecordError};
 pub use error::GroupError;
 pub use outcome::{Moment, Outcome, Record, ReplyTo};
 pub use reply::{
