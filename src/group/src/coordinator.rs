@@ -7,25 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::config::GroupConfig;
 use crate::error::GroupError;
 use crate::outcome::{Moment, Outcome, Record, ReplyTo};
+use crate::records::{Key, RecordError};
 use crate::reply::{FetchedOffset, FetchedOffsets, Reply};
 use crate::request::{FetchOffsets, Request, WantedOffsets};
 use crate::topics::Topics;
-
-/// A record that cannot be read, though its kind is known.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum RecordError {
-    /// The key ends within a field.
-    #[error("a record's key of {bytes} bytes ends within a field")]
-    Key {
-        /// How long the key is.
-        bytes: usize,
-    },
-}
 
 /// A group coordinator's state.
 #[derive(Debug)]
@@ -50,12 +38,7 @@ impl Coordinator {
     /// # Errors
     /// If the record is of a known kind and cannot be read.
     pub fn replay(&mut self, record: &Record) -> Result<(), RecordError> {
-        match record.key.len() {
-            0 | 1 => Err(RecordError::Key {
-                bytes: record.key.len(),
-            }),
-            _ => Ok(()),
-        }
+        Key::decode(&record.key).map(|_| ())
     }
 
     /// Starts to serve, after all records have been replayed.

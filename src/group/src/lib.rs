@@ -15,14 +15,17 @@ mod config;
 mod coordinator;
 mod error;
 mod outcome;
+#[allow(dead_code, unused_imports)] // Until the groups that keep themselves in them are here.
+mod records;
 mod reply;
 mod request;
 mod topics;
 
 pub use config::GroupConfig;
-pub use coordinator::{Coordinator, RecordError};
+pub use coordinator::Coordinator;
 pub use error::GroupError;
 pub use outcome::{Moment, Outcome, Record, ReplyTo};
+pub use records::RecordError;
 pub use reply::{
     ClassicMember, ConsumerDescription, ConsumerHeartbeatReply, ConsumerMember, Description,
     FetchedOffset, FetchedOffsets, Joined, JoinedMember, Listed, MemberResult, Reply, Synced,
