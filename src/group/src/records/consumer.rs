@@ -124,7 +124,8 @@ impl ConsumerMemberValue {
         writer.i32(self.rebalance_timeout_ms);
         writer.compact_nullable_string(self.assignor.as_deref());
         match &self.classic {
-            None => writer.tags(&[]),
+            // Kafka says that there is none, rather than nothing.
+            None => writer.tags(&[(0, &[0])]),
             Some(classic) => writer.tags(&[(0, &classic.encode())]),
         }
         writer.finish()
@@ -132,9 +133,9 @@ impl ConsumerMemberValue {
 }
 
 impl ClassicMetadata {
-    /// A nullable struct: a byte says whether it is there.
+    /// A nullable struct: a number says whether it is there.
     fn decode(reader: &mut Reader<'_>) -> Result<Option<ClassicMetadata>, RecordError> {
-        if reader.i8()? < 0 {
+        if reader.uvarint()? == 0 {
             return Ok(None);
         }
         let session_timeout_ms = reader.i32()?;
@@ -153,7 +154,7 @@ impl ClassicMetadata {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::bare();
-        writer.i8(1);
+        writer.uvarint(1);
         writer.i32(self.session_timeout_ms);
         writer.compact_count(self.protocols.len());
         for (name, metadata) in &self.protocols {
