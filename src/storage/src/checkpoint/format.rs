@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tailwater_shards::DmaBuf;
 
+use crate::config::BLOCK;
 use crate::fields::{Reader, Writer, blocks, crc};
 use crate::ids::Generation;
 use crate::log::PartitionRecord;
@@ -84,6 +85,11 @@ impl GroupHeader {
     }
 }
 
+/// Where a commit begins or ends: at a block.
+fn lsn(r: &mut Reader<'_>) -> Option<u64> {
+    r.u62().filter(|lsn| lsn.is_multiple_of(BLOCK))
+}
+
 impl Group {
     fn body(&self) -> Writer {
         let mut w = Writer::default();
@@ -137,8 +143,8 @@ impl Group {
         }
         let mut r = Reader(body);
         let mut group = Self {
-            replay_lsn: r.u62()?,
-            durable_lsn: r.u62()?,
+            replay_lsn: lsn(&mut r)?,
+            durable_lsn: lsn(&mut r)?,
             retired_below: Generation(r.u62()?),
             ..Self::default()
         };
@@ -146,7 +152,7 @@ impl Group {
             group.seals.push(Seal {
                 generation: Generation(r.u62()?),
                 shard: r.u16()?,
-                end_lsn: r.u62()?,
+                end_lsn: lsn(&mut r)?,
             });
         }
         if r.u8()? != 0 {

@@ -31,7 +31,7 @@ fn seal_of(entry: &EntryHeader) -> Option<Seal> {
     Some(Seal {
         generation: Generation(counted(entry.base)?),
         shard: u16::try_from(entry.tp.partition).ok()?,
-        end_lsn: counted(entry.end)?,
+        end_lsn: counted(entry.end).filter(|end| end.is_multiple_of(BLOCK))?,
     })
 }
 

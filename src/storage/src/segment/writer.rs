@@ -3,7 +3,7 @@
 //! cut to its exact length, its index written. No block is ever written twice with acknowledged
 //! bytes in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
 
 use super::{index_path, log_path};
 use crate::config::BLOCK;
-use crate::error::StorageError;
+use crate::error::{Corrupt, StorageError};
 use crate::fields::blocks;
 use crate::log::{Log, Run, WriteBehind};
 use crate::storage::Shared;
@@ -51,7 +51,10 @@ async fn write_segment(
 ) -> Result<u64, StorageError> {
     let tp = log.topic_partition();
     let path = log_path(&shared.config.data_dir, tp, next.base);
-    let file = open(shared, &path, next.from == 0).await?;
+    let file = match open(shared, &path, next.from == 0).await {
+        Err(error) if next.from > 0 && error.is_not_found() => return gone(log, path, next.from),
+        other => other?,
+    };
     if !next.completes {
         let ahead = (next.upto / PREALLOCATE_BYTES + 1) * PREALLOCATE_BYTES;
         let step = ahead.min(next.segment_bytes_max).next_multiple_of(BLOCK);
@@ -95,6 +98,20 @@ async fn write_segment(
     }
     log.written_behind(next);
     Ok(next.upto - next.from)
+}
+
+/// A segment that was written to is not there: its log is out of service, unless it was dropped.
+fn gone(log: &Log, path: PathBuf, position: u64) -> Result<u64, StorageError> {
+    if log.is_dropped() {
+        return Ok(0);
+    }
+    let damage = Corrupt {
+        file: path,
+        position,
+        what: "a segment that was written to is gone".to_owned(),
+    };
+    log.take_out_of_service(damage.clone());
+    Err(StorageError::OutOfService(damage))
 }
 
 /// The bytes `at..end` of the segment from the tail's runs, padded to a block. `None` if the log
