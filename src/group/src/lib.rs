@@ -11,7 +11,9 @@
 //! Sources: Kafka's group protocol (KIP-62, KIP-345, KIP-394, KIP-429, KIP-814) and the consumer
 //! rebalance protocol (KIP-848).
 
+mod assignor;
 mod config;
+mod consumer;
 mod coordinator;
 mod error;
 mod outcome;
@@ -21,7 +23,9 @@ mod reply;
 mod request;
 mod topics;
 
+pub use assignor::{Assignor, Partitions, Subscriber};
 pub use config::GroupConfig;
+pub use consumer::TopicPattern;
 pub use coordinator::Coordinator;
 pub use error::GroupError;
 pub use outcome::{Moment, Outcome, Record, ReplyTo};
