@@ -4,27 +4,37 @@
 //! answers follows from records that it has given out; [`Coordinator::replay`] of all of them
 //! makes a machine with the same [`Coordinator::snapshot`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::GroupConfig;
-use crate::error::GroupError;
+use crate::groups::Groups;
 use crate::outcome::{Moment, Outcome, Record, ReplyTo};
-use crate::records::{Key, RecordError};
-use crate::reply::{FetchedOffset, FetchedOffsets, Reply};
-use crate::request::{FetchOffsets, Request, WantedOffsets};
+use crate::records::RecordError;
+use crate::request::Request;
+use crate::step::Step;
+use crate::timers::Timers;
 use crate::topics::Topics;
 
 /// A group coordinator's state.
 #[derive(Debug)]
 pub struct Coordinator {
     config: Arc<GroupConfig>,
+    groups: Groups,
+    timers: Timers,
+    parked: BTreeSet<ReplyTo>,
 }
 
 impl Coordinator {
     /// A machine without groups.
     pub fn new(config: Arc<GroupConfig>) -> Coordinator {
-        Coordinator { config }
+        Coordinator {
+            config,
+            groups: Groups::default(),
+            timers: Timers::default(),
+            parked: BTreeSet::new(),
+        }
     }
 
     /// What the machine may do and hold.
@@ -36,100 +46,97 @@ impl Coordinator {
     /// known are skipped, as Kafka does.
     ///
     /// # Errors
-    /// If the record is of a known kind and cannot be read.
+    /// If the record is of a known kind and cannot be read. The machine is as it was before.
     pub fn replay(&mut self, record: &Record) -> Result<(), RecordError> {
-        Key::decode(&record.key).map(|_| ())
+        debug_assert_eq!(
+            self.timers.len(),
+            0,
+            "records are replayed before any event"
+        );
+        self.groups.replay(record)
     }
 
-    /// Starts to serve, after all records have been replayed.
-    pub fn loaded(&mut self, _moment: &Moment, _topics: &dyn Topics) -> Outcome {
-        Outcome::default()
+    /// Starts to serve, after all records have been replayed: sessions begin anew.
+    pub fn loaded(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
+        self.step(moment, topics, Groups::loaded)
     }
 
     /// Handles a request. The reply is in this outcome or in a later one; there is always one,
     /// unless the asker is [cancelled](Coordinator::cancel).
     pub fn handle(
         &mut self,
-        _moment: &Moment,
-        _topics: &dyn Topics,
+        moment: &Moment,
+        topics: &dyn Topics,
         to: ReplyTo,
         request: Request,
     ) -> Outcome {
-        let reply = match request {
-            Request::Join(_) => {
-                Reply::Joined(Err((GroupError::CoordinatorNotAvailable, Arc::from(""))))
-            }
-            Request::Sync(_) => Reply::Synced(Err(GroupError::UnknownMemberId)),
-            Request::Heartbeat(_) => Reply::Heartbeat(Err(GroupError::UnknownMemberId)),
-            Request::Leave(_) => Reply::Left(Err(GroupError::UnknownMemberId)),
-            Request::Commit(commit) => Reply::Committed(
-                commit
-                    .offsets
-                    .iter()
-                    .map(|_| Err(GroupError::CoordinatorNotAvailable))
-                    .collect(),
-            ),
-            Request::Fetch(fetch) => Reply::Fetched(Ok(nothing_committed(fetch))),
-            Request::DeleteOffsets(delete) => Reply::OffsetsDeleted(Err(not_found(&delete.group))),
-            Request::Describe(group) => Reply::Described(Err(not_found(&group))),
-            Request::List(_) => Reply::Listed(Vec::new()),
-            Request::Delete(group) => Reply::Deleted(Err(not_found(&group))),
-            Request::ConsumerHeartbeat(_) => {
-                Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable))
-            }
-            Request::ConsumerDescribe(group) => Reply::ConsumerDescribed(Err(not_found(&group))),
-        };
-        Outcome {
-            records: Vec::new(),
-            replies: vec![(to, reply)],
-        }
+        self.step(moment, topics, |groups, step| {
+            groups.handle(step, to, &request);
+        })
     }
 
-    /// Forgets an asker that has gone. Its member stays until its session ends.
-    pub fn cancel(&mut self, _to: ReplyTo) {}
+    /// Forgets an asker that has gone: it gets no reply. Its member stays until its session ends.
+    pub fn cancel(&mut self, to: ReplyTo) {
+        self.parked.remove(&to);
+    }
 
     /// Does what is due.
-    pub fn tick(&mut self, _moment: &Moment, _topics: &dyn Topics) -> Outcome {
-        Outcome::default()
+    pub fn tick(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
+        self.step(moment, topics, |groups, step| {
+            // What is set on the way and is due at once waits for the next tick.
+            let newest = step.timers.newest();
+            while let Some((id, timer)) = step.timers.pop_due(step.moment.now, newest) {
+                groups.due(step, id, &timer);
+            }
+        })
     }
 
     /// When [`Coordinator::tick`] is to be called next.
     pub fn next_deadline(&self) -> Option<Duration> {
-        None
+        self.timers.next()
     }
 
-    /// Takes notice that topics came, went or grew.
-    pub fn topics_changed(&mut self, _moment: &Moment, _topics: &dyn Topics) -> Outcome {
-        Outcome::default()
+    /// Takes notice that topics came, went or grew: offsets of those that are gone are removed.
+    pub fn topics_changed(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
+        self.step(moment, topics, Groups::remove_deleted_topics)
     }
 
     /// Records that rebuild the machine: the newest of each key.
     pub fn snapshot(&self) -> Vec<Record> {
-        Vec::new()
+        self.groups.snapshot()
     }
 
     /// Panics if the machine contradicts itself.
-    pub fn check_invariants(&self) {}
-}
+    pub fn check_invariants(&self) {
+        let (timers, waiting) = self.groups.check_invariants();
+        assert_eq!(
+            timers.len(),
+            self.timers.len(),
+            "timers that nobody waits for"
+        );
+        for timer in timers {
+            assert!(self.timers.is_set(timer), "a timer is missing");
+        }
+        let waiting: BTreeSet<ReplyTo> = waiting.into_iter().collect();
+        assert!(self.parked.is_subset(&waiting), "who waits in vain");
+    }
 
-fn not_found(group: &str) -> GroupError {
-    GroupError::GroupIdNotFound(format!("Group {group} not found."))
-}
-
-fn nothing_committed(fetch: FetchOffsets) -> FetchedOffsets {
-    let WantedOffsets::Of(wanted) = fetch.wanted else {
-        return FetchedOffsets::default();
-    };
-    let nothing = |partition| FetchedOffset {
-        partition,
-        offset: -1,
-        leader_epoch: -1,
-        metadata: Some(Arc::from("")),
-        error: None,
-    };
-    let topics = wanted
-        .into_iter()
-        .map(|(topic, partitions)| (topic, partitions.into_iter().map(nothing).collect()))
-        .collect();
-    FetchedOffsets { topics }
+    fn step(
+        &mut self,
+        moment: &Moment,
+        topics: &dyn Topics,
+        act: impl FnOnce(&mut Groups, &mut Step<'_>),
+    ) -> Outcome {
+        let mut step = Step {
+            moment,
+            config: &self.config,
+            topics,
+            timers: &mut self.timers,
+            parked: &mut self.parked,
+            room: self.config.bytes_max.saturating_sub(self.groups.bytes()),
+            outcome: Outcome::default(),
+        };
+        act(&mut self.groups, &mut step);
+        step.outcome
+    }
 }

@@ -89,6 +89,9 @@ pub enum GroupError {
         "Deleting offsets of a topic is forbidden while the consumer group is actively subscribed to it."
     )]
     GroupSubscribedToTopic,
+    /// A bound of the machine is reached.
+    #[error("{0}")]
+    LimitReached(String),
     /// The group is of another kind than the request is for.
     #[error("{0}")]
     WrongProtocol(String),
@@ -110,6 +113,7 @@ impl GroupError {
             GroupError::InvalidSessionTimeout => 26,
             GroupError::RebalanceInProgress => 27,
             GroupError::InvalidRequest(_) => 42,
+            GroupError::LimitReached(_) => 44,
             GroupError::NonEmptyGroup => 68,
             GroupError::GroupIdNotFound(_) => 69,
             GroupError::MemberIdRequired => 79,

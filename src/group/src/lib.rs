@@ -12,15 +12,23 @@
 //! rebalance protocol (KIP-848).
 
 mod assignor;
+mod classic;
 mod config;
 mod consumer;
 mod coordinator;
 mod error;
+mod group;
+mod groups;
+mod offsets;
 mod outcome;
 #[allow(dead_code, unused_imports)] // Until the groups that keep themselves in them are here.
 mod records;
 mod reply;
 mod request;
+mod step;
+#[cfg(test)]
+mod testing;
+mod timers;
 mod topics;
 
 pub use assignor::{Assignor, Partitions, Subscriber};

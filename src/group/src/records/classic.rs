@@ -73,6 +73,19 @@ impl OffsetValue {
         writer.finish()
     }
 
+    /// What is read again when this was written: with a time of its own to expire at, an offset
+    /// loses its leader epoch and its topic's id, in Kafka too.
+    pub(crate) fn into_recorded(self) -> OffsetValue {
+        match self.expire_ms {
+            None => self,
+            Some(_) => OffsetValue {
+                leader_epoch: -1,
+                topic: Uuid::nil(),
+                ..self
+            },
+        }
+    }
+
     fn encode_flexible(&self) -> Bytes {
         let mut writer = Writer::new(4);
         writer.i64(self.offset);

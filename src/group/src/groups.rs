@@ -1,0 +1,359 @@
+//! The groups of a machine with their offsets, and what requests do to them.
+//!
+//! Invariants: who has offsets is a group; the bytes of the groups are counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::classic::{self, ClassicGroup};
+use crate::error::GroupError;
+use crate::group::Group;
+use crate::offsets::{Offsets, not_found};
+use crate::outcome::{Record, ReplyTo};
+use crate::records::{GroupValue, Key, OffsetValue, RecordError};
+use crate::reply::{Description, Listed, Reply};
+use crate::request::{JoinGroup, LeaveGroup, ListGroups, Request, SyncGroup};
+use crate::step::Step;
+use crate::timers::{Timer, TimerId};
+
+/// A string in a record is no longer.
+const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Groups by their ids, and their offsets.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    pub(crate) by_id: BTreeMap<Arc<str>, Group>,
+    pub(crate) offsets: Offsets,
+    /// When offsets are looked through for expired ones.
+    pub(crate) retention_timer: Option<TimerId>,
+    /// What the groups take, about.
+    bytes: u64,
+}
+
+impl Groups {
+    /// What groups and offsets take, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes + self.offsets.bytes()
+    }
+
+    /// A group.
+    pub(crate) fn find(&self, group: &str) -> Option<&Group> {
+        self.by_id.get(group)
+    }
+
+    /// The ids of all groups.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_id.keys()
+    }
+
+    /// Changes a group, if it is there, and counts what it takes then.
+    pub(crate) fn change<R>(
+        &mut self,
+        group: &str,
+        change: impl FnOnce(&mut Group) -> R,
+    ) -> Option<R> {
+        let group = self.by_id.get_mut(group)?;
+        let before = group.bytes();
+        let result = change(group);
+        self.bytes = self.bytes - before + group.bytes();
+        Some(result)
+    }
+
+    /// Puts a group in, in the place of one of the same id.
+    pub(crate) fn insert(&mut self, id: Arc<str>, group: Group) {
+        self.bytes += group.bytes();
+        let old = self.by_id.insert(id, group);
+        self.bytes -= old.map_or(0, |old| old.bytes());
+    }
+
+    /// Takes a group out, with its timers. Its offsets are not touched.
+    pub(crate) fn forget(&mut self, step: &mut Step<'_>, id: &str) {
+        if let Some(mut group) = self.by_id.remove(id) {
+            group.cancel_timers(step);
+            self.bytes -= group.bytes();
+        }
+    }
+
+    /// Takes out a group that only its offsets made one, once they are gone.
+    pub(crate) fn forget_if_nothing(&mut self, step: &mut Step<'_>, id: &str) {
+        let nothing = |group: &Group| group.is_nothing();
+        if !self.offsets.has(id) && self.by_id.get(id).is_some_and(nothing) {
+            self.forget(step, id);
+        }
+    }
+
+    /// Makes a group without members, unless there is one.
+    pub(crate) fn ensure(&mut self, id: &Arc<str>) {
+        if !self.by_id.contains_key(id) {
+            self.insert(id.clone(), Group::Classic(ClassicGroup::new(id.clone())));
+        }
+    }
+
+    /// Whether there may be one group more.
+    pub(crate) fn may_create(&self, step: &Step<'_>, group: &str) -> Result<(), GroupError> {
+        if group.len() > STRING_BYTES_MAX {
+            Err(GroupError::InvalidGroupId)
+        } else if self.by_id.len() >= step.config.groups_max {
+            Err(GroupError::LimitReached(format!(
+                "The coordinator has {} groups, as many as it may have.",
+                self.by_id.len()
+            )))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes a record of the log.
+    pub(crate) fn replay(&mut self, record: &Record) -> Result<(), RecordError> {
+        let Some(key) = Key::decode(&record.key)? else {
+            return Ok(());
+        };
+        match (key, &record.value) {
+            (
+                Key::Offset {
+                    group,
+                    topic,
+                    partition,
+                },
+                Some(value),
+            ) => {
+                let value = OffsetValue::decode(value)?;
+                self.offsets.put(&group, &topic, partition, value);
+                self.ensure(&group);
+            }
+            (
+                Key::Offset {
+                    group,
+                    topic,
+                    partition,
+                },
+                None,
+            ) => {
+                self.offsets.remove(&group, &topic, partition);
+                self.drop_if_nothing(&group);
+            }
+            (Key::Group { group }, Some(value)) => {
+                let decoded = GroupValue::decode(value)?;
+                let recorded = ClassicGroup::recorded(group.clone(), value, decoded);
+                self.insert(group, Group::Classic(recorded));
+            }
+            (Key::Group { group }, None) => {
+                if let Some(old) = self.by_id.remove(&group) {
+                    self.bytes -= old.bytes();
+                }
+                if self.offsets.has(&group) {
+                    self.ensure(&group);
+                }
+            }
+            (_, _) => {}
+        }
+        Ok(())
+    }
+
+    /// As [`Groups::forget_if_nothing`], while no timer runs yet.
+    fn drop_if_nothing(&mut self, id: &str) {
+        let nothing = |group: &Group| group.is_nothing();
+        if !self.offsets.has(id) && self.by_id.get(id).is_some_and(nothing) {
+            let old = self.by_id.remove(id);
+            self.bytes -= old.map_or(0, |old| old.bytes());
+        }
+    }
+
+    /// Handles a request.
+    pub(crate) fn handle(&mut self, step: &mut Step<'_>, to: ReplyTo, request: &Request) {
+        let reply = match request {
+            Request::Join(join) => return self.join(step, to, join),
+            Request::Sync(sync) => return self.sync(step, to, sync),
+            Request::Heartbeat(heartbeat) => {
+                let beat = |group: &mut Group| match group {
+                    Group::Classic(group) => group.heartbeat(step, heartbeat),
+                };
+                let result = self.change(&heartbeat.group, beat);
+                Reply::Heartbeat(result.unwrap_or_else(|| Err(unknown(&heartbeat.group))))
+            }
+            Request::Leave(leave) => self.leave(step, leave),
+            Request::Commit(commit) => Reply::Committed(self.commit(step, commit)),
+            Request::Fetch(fetch) => Reply::Fetched(self.fetch(step, fetch)),
+            Request::DeleteOffsets(delete) => {
+                Reply::OffsetsDeleted(self.delete_offsets(step, delete))
+            }
+            Request::Describe(group) => Reply::Described(self.describe(group)),
+            Request::List(filters) => Reply::Listed(self.list(filters)),
+            Request::Delete(group) => Reply::Deleted(self.delete(step, group)),
+            Request::ConsumerHeartbeat(_) => {
+                Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable))
+            }
+            Request::ConsumerDescribe(group) => Reply::ConsumerDescribed(Err(not_found(group))),
+        };
+        step.reply(to, reply);
+    }
+
+    fn join(&mut self, step: &mut Step<'_>, to: ReplyTo, join: &JoinGroup) {
+        if let Err(error) = self.validate_join(step, join) {
+            return classic::refuse_join(step, to, error, &join.member);
+        }
+        let joined = self.change(&join.group, |group| match group {
+            Group::Classic(group) => group.join(step, to, join),
+        });
+        if joined.is_some() {
+            return;
+        }
+        let mut group = ClassicGroup::new(join.group.clone());
+        group.join(step, to, join);
+        if !group.is_nothing() {
+            group.record_created(step);
+            self.insert(join.group.clone(), Group::Classic(group));
+        }
+    }
+
+    fn validate_join(&self, step: &Step<'_>, join: &JoinGroup) -> Result<(), GroupError> {
+        let config = step.config;
+        let timeouts = config.session_timeout_min_ms..=config.session_timeout_max_ms;
+        if join.group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        if !timeouts.contains(&join.session_timeout_ms) {
+            return Err(GroupError::InvalidSessionTimeout);
+        }
+        let identity = [&join.identity.client_id, &join.identity.client_host];
+        let names = join.protocols.iter().map(|(name, _)| name);
+        let mut texts = names
+            .chain(identity)
+            .chain([&join.protocol_type])
+            .chain(&join.instance);
+        if texts.any(|text| text.len() > STRING_BYTES_MAX) {
+            return Err(GroupError::InvalidRequest("A string is too long.".into()));
+        }
+        if self.by_id.contains_key(&join.group) {
+            Ok(())
+        } else if join.member.is_empty() {
+            self.may_create(step, &join.group)
+        } else {
+            Err(GroupError::UnknownMemberId)
+        }
+    }
+
+    fn sync(&mut self, step: &mut Step<'_>, to: ReplyTo, sync: &SyncGroup) {
+        let synced = self.change(&sync.group, |group| match group {
+            Group::Classic(group) => group.sync(step, to, sync),
+        });
+        if synced.is_none() {
+            step.reply(to, Reply::Synced(Err(unknown(&sync.group))));
+        }
+    }
+
+    fn leave(&mut self, step: &mut Step<'_>, leave: &LeaveGroup) -> Reply {
+        let left = self.change(&leave.group, |group| match group {
+            Group::Classic(group) => group.leave(step, leave),
+        });
+        Reply::Left(left.ok_or_else(|| unknown(&leave.group)))
+    }
+
+    /// A member has committed.
+    pub(crate) fn note_commit(&mut self, step: &mut Step<'_>, group: &str, member: &Arc<str>) {
+        self.change(group, |group| match group {
+            Group::Classic(group) => group.note_commit(step, member),
+        });
+    }
+
+    fn describe(&self, id: &str) -> Result<Description, GroupError> {
+        match self.find(id) {
+            Some(Group::Classic(group)) => Ok(group.describe()),
+            None => Err(not_found(id)),
+        }
+    }
+
+    fn list(&self, filters: &ListGroups) -> Vec<Listed> {
+        let matches = |filter: &[Arc<str>], name: &str| {
+            filter.is_empty() || filter.iter().any(|f| f.trim().eq_ignore_ascii_case(name))
+        };
+        let groups = self.by_id.values().map(Group::listed);
+        groups
+            .filter(|listed| matches(&filters.states, listed.state))
+            .filter(|listed| matches(&filters.types, listed.kind))
+            .collect()
+    }
+
+    fn delete(&mut self, step: &mut Step<'_>, id: &Arc<str>) -> Result<(), GroupError> {
+        let group = self.by_id.get(id).ok_or_else(|| not_found(id))?;
+        group.validate_delete()?;
+        self.offsets.remove_all(id, &mut step.outcome.records);
+        group.tombstones(&mut step.outcome.records);
+        self.forget(step, id);
+        Ok(())
+    }
+
+    /// Starts to serve, after all records have been replayed.
+    pub(crate) fn loaded(&mut self, step: &mut Step<'_>) {
+        let ids: Vec<Arc<str>> = self.ids().cloned().collect();
+        for id in ids {
+            self.change(&id, |group| group.loaded(step));
+        }
+        self.set_retention_timer(step, step.config.offsets_retention_check_ms.max(1));
+    }
+
+    /// Does what one timer is for.
+    pub(crate) fn due(&mut self, step: &mut Step<'_>, id: TimerId, timer: &Timer) {
+        match timer {
+            Timer::Retention => self.expire(step),
+            Timer::Session(group, member) => {
+                self.change(group, |group| match group {
+                    Group::Classic(group) => group.session_due(step, member, id),
+                });
+            }
+            Timer::Pending(group, member) => {
+                self.change(group, |group| match group {
+                    Group::Classic(group) => group.pending_due(step, member, id),
+                });
+            }
+            Timer::Join(group) => {
+                self.change(group, |group| match group {
+                    Group::Classic(group) => group.join_due(step, id),
+                });
+            }
+            Timer::Sync(group) => {
+                self.change(group, |group| match group {
+                    Group::Classic(group) => group.sync_due(step, id),
+                });
+            }
+        }
+    }
+
+    /// Records that rebuild groups and offsets.
+    pub(crate) fn snapshot(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for group in self.by_id.values() {
+            group.snapshot(&mut records);
+        }
+        self.offsets.snapshot(&mut records);
+        records
+    }
+
+    /// Panics if they contradict themselves. Gives the timers that are set and who waits.
+    pub(crate) fn check_invariants(&self) -> (Vec<TimerId>, Vec<ReplyTo>) {
+        self.offsets.check_invariants();
+        assert!(self.offsets.groups().all(|id| self.by_id.contains_key(id)));
+        let bytes: u64 = self.by_id.values().map(Group::bytes).sum();
+        assert_eq!(bytes, self.bytes, "bytes of groups");
+        let mut timers: Vec<TimerId> = self.retention_timer.into_iter().collect();
+        let mut waiting = Vec::new();
+        for (id, group) in &self.by_id {
+            assert!(
+                !group.is_nothing() || self.offsets.has(id),
+                "{id} is nothing"
+            );
+            timers.extend(group.check_invariants());
+            waiting.extend(group.waiting());
+        }
+        (timers, waiting)
+    }
+}
+
+/// What members of a group that is not there are told.
+fn unknown(group: &str) -> GroupError {
+    if group.is_empty() {
+        GroupError::InvalidGroupId
+    } else {
+        GroupError::UnknownMemberId
+    }
+}

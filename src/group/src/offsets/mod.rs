@@ -1,0 +1,141 @@
+//! The committed offsets of a machine's groups.
+
+mod commit;
+mod expire;
+mod fetch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use commit::not_found;
+
+use crate::outcome::Record;
+use crate::records::{Key, OffsetValue};
+
+/// Offsets of a topic, by partition.
+pub(crate) type ByPartition = BTreeMap<i32, OffsetValue>;
+/// Offsets of a group, by topic.
+pub(crate) type ByTopic = BTreeMap<Arc<str>, ByPartition>;
+
+/// Offsets by group. A group or topic without any is not in it.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    by_group: BTreeMap<Arc<str>, ByTopic>,
+    /// What they take, about.
+    bytes: u64,
+}
+
+/// What an offset takes, about: its names are shared.
+fn bytes_of(value: &OffsetValue) -> u64 {
+    128 + value.metadata.len() as u64
+}
+
+fn key(group: &Arc<str>, topic: &Arc<str>, partition: i32) -> Key {
+    Key::Offset {
+        group: group.clone(),
+        topic: topic.clone(),
+        partition,
+    }
+}
+
+impl Offsets {
+    /// What they take, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The offsets of a group.
+    pub(crate) fn of(&self, group: &str) -> Option<&ByTopic> {
+        self.by_group.get(group)
+    }
+
+    /// The offset of a partition.
+    pub(crate) fn find(&self, group: &str, topic: &str, partition: i32) -> Option<&OffsetValue> {
+        self.of(group)?.get(topic)?.get(&partition)
+    }
+
+    /// Whether a group has any.
+    pub(crate) fn has(&self, group: &str) -> bool {
+        self.by_group.contains_key(group)
+    }
+
+    /// Keeps an offset, in the place of an older one.
+    pub(crate) fn put(
+        &mut self,
+        group: &Arc<str>,
+        topic: &Arc<str>,
+        partition: i32,
+        value: OffsetValue,
+    ) {
+        self.bytes += bytes_of(&value);
+        let topics = self.by_group.entry(group.clone()).or_default();
+        let old = topics
+            .entry(topic.clone())
+            .or_default()
+            .insert(partition, value);
+        self.bytes -= old.as_ref().map_or(0, bytes_of);
+    }
+
+    /// Forgets an offset.
+    pub(crate) fn remove(&mut self, group: &str, topic: &str, partition: i32) {
+        let Some(topics) = self.by_group.get_mut(group) else {
+            return;
+        };
+        let Some(partitions) = topics.get_mut(topic) else {
+            return;
+        };
+        let old = partitions.remove(&partition);
+        self.bytes -= old.as_ref().map_or(0, bytes_of);
+        if partitions.is_empty() {
+            topics.remove(topic);
+        }
+        if topics.is_empty() {
+            self.by_group.remove(group);
+        }
+    }
+
+    /// Forgets the offsets of a group, with a tombstone for each.
+    pub(crate) fn remove_all(&mut self, group: &Arc<str>, records: &mut Vec<Record>) {
+        let Some(topics) = self.by_group.remove(group) else {
+            return;
+        };
+        for (topic, partitions) in topics {
+            for (partition, value) in partitions {
+                self.bytes -= bytes_of(&value);
+                records.push(key(group, &topic, partition).tombstone());
+            }
+        }
+    }
+
+    /// Records that rebuild the offsets of all groups.
+    pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
+        for (group, topics) in &self.by_group {
+            for (topic, partitions) in topics {
+                for (partition, value) in partitions {
+                    records.push(key(group, topic, *partition).record(value.encode()));
+                }
+            }
+        }
+    }
+
+    /// Groups that have offsets.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_group.keys()
+    }
+
+    /// Panics if they contradict themselves.
+    pub(crate) fn check_invariants(&self) {
+        let mut bytes = 0;
+        for topics in self.by_group.values() {
+            assert!(!topics.is_empty(), "a group without offsets");
+            for partitions in topics.values() {
+                assert!(!partitions.is_empty(), "a topic without offsets");
+                bytes += partitions.values().map(bytes_of).sum::<u64>();
+            }
+        }
+        assert_eq!(bytes, self.bytes, "bytes of offsets");
+    }
+}
+
+#[cfg(test)]
+mod tests;
