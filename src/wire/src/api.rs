@@ -92,6 +92,15 @@ api_table! {
     Fetch = 1: 4-18 served from 4, flexible from 12;
     ListOffsets = 2: 1-10 served from 1, flexible from 6;
     Metadata = 3: 0-13 served from 0, flexible from 9;
+    OffsetCommit = 8: 2-10 served from 2, flexible from 8;
+    OffsetFetch = 9: 1-10 served from 1, flexible from 6;
+    FindCoordinator = 10: 0-6 served from 0, flexible from 3;
+    JoinGroup = 11: 0-9 served from 0, flexible from 6;
+    Heartbeat = 12: 0-4 served from 0, flexible from 4;
+    LeaveGroup = 13: 0-5 served from 0, flexible from 4;
+    SyncGroup = 14: 0-5 served from 0, flexible from 4;
+    DescribeGroups = 15: 0-6 served from 0, flexible from 5;
+    ListGroups = 16: 0-5 served from 0, flexible from 3;
     ApiVersions = 18: 0-4 served from 0, flexible from 3;
     CreateTopics = 19: 2-7 served from 2, flexible from 5;
     DeleteTopics = 20: 1-6 served from 1, flexible from 4;
@@ -102,7 +111,9 @@ api_table! {
     AlterConfigs = 33: 0-2 served from 0, flexible from 2;
     DescribeLogDirs = 35: 1-4 served from 1, flexible from 2;
     CreatePartitions = 37: 0-3 served from 0, flexible from 2;
+    DeleteGroups = 42: 0-2 served from 0, flexible from 2;
     IncrementalAlterConfigs = 44: 0-1 served from 0, flexible from 1;
+    OffsetDelete = 47: 0-0 served from 0, flexible from 1;
     DescribeCluster = 60: 0-2 served from 0, flexible from 0;
     DescribeTopicPartitions = 75: 0-0 served from 0, flexible from 0;
 }
@@ -143,6 +154,15 @@ mod tests {
         (1, 4, 18),
         (2, 1, 11),
         (3, 0, 13),
+        (8, 2, 10),
+        (9, 1, 10),
+        (10, 0, 6),
+        (11, 0, 9),
+        (12, 0, 4),
+        (13, 0, 5),
+        (14, 0, 5),
+        (15, 0, 6),
+        (16, 0, 5),
         (18, 0, 4),
         (19, 2, 7),
         (20, 1, 6),
@@ -153,7 +173,9 @@ mod tests {
         (33, 0, 2),
         (35, 1, 5),
         (37, 0, 3),
+        (42, 0, 2),
         (44, 0, 1),
+        (47, 0, 0),
         (60, 0, 2),
         (75, 0, 0),
     ];

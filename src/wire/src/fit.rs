@@ -4,6 +4,8 @@
 //! what they know, whatever the version; what a version lacks is taken out here, in one place. The
 //! codec leaves out all other newer fields by itself.
 
+use kafka_protocol::protocol::StrBytes;
+
 use crate::response::Response;
 
 /// "Not asked for", in the bit fields of authorized operations.
@@ -45,6 +47,32 @@ pub(crate) fn fit(version: i16, mut response: Response) -> Response {
         Response::InitProducerId(response) if version < 6 => {
             response.ongoing_txn_producer_id = (-1).into();
             response.ongoing_txn_producer_epoch = -1;
+        }
+        Response::JoinGroup(response) => {
+            if version < 9 {
+                response.skip_assignment = false;
+            }
+            // Before 7 the name cannot be null.
+            if version < 7 && response.protocol_name.is_none() {
+                response.protocol_name = Some(StrBytes::new());
+            }
+        }
+        Response::LeaveGroup(response) if version < 3 => {
+            // There is one member, and its error is the answer's.
+            let error = response.members.drain(..).map(|member| member.error_code);
+            let error = error.fold(
+                response.error_code,
+                |whole, own| if whole == 0 { own } else { whole },
+            );
+            response.error_code = error;
+        }
+        Response::DescribeGroups(response) if version < 6 => {
+            for group in &mut response.groups {
+                group.error_message = None;
+                if version < 3 {
+                    group.authorized_operations = OPERATIONS_UNKNOWN;
+                }
+            }
         }
         _ => {}
     }

@@ -24,6 +24,7 @@ pub mod fetch;
 mod fit;
 pub mod frame;
 pub mod header;
+mod offsets;
 mod primitives;
 pub mod produce;
 pub mod request;
@@ -68,5 +69,19 @@ pub mod messages {
         init_producer_id_request, init_producer_id_response, list_offsets_request,
         list_offsets_response, metadata_request, metadata_response,
         offset_for_leader_epoch_request, offset_for_leader_epoch_response,
+    };
+    pub use kafka_protocol::messages::{
+        DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+        FindCoordinatorRequest, FindCoordinatorResponse, GroupId, HeartbeatRequest,
+        HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+        LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+        OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+        OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse, delete_groups_request,
+        delete_groups_response, describe_groups_request, describe_groups_response,
+        find_coordinator_request, find_coordinator_response, heartbeat_request, heartbeat_response,
+        join_group_request, join_group_response, leave_group_request, leave_group_response,
+        list_groups_request, list_groups_response, offset_commit_request, offset_commit_response,
+        offset_delete_request, offset_delete_response, offset_fetch_request, offset_fetch_response,
+        sync_group_request, sync_group_response,
     };
 }

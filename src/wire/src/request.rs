@@ -8,6 +8,7 @@ use crate::error::WireError;
 use crate::fetch::FetchRequest;
 use crate::header::RequestHeader;
 use crate::messages as m;
+use crate::offsets;
 use crate::produce::ProduceRequest;
 use crate::skim;
 
@@ -19,6 +20,15 @@ pub enum Request {
     Fetch(FetchRequest),
     ListOffsets(m::ListOffsetsRequest),
     Metadata(m::MetadataRequest),
+    OffsetCommit(m::OffsetCommitRequest),
+    OffsetFetch(m::OffsetFetchRequest),
+    FindCoordinator(m::FindCoordinatorRequest),
+    JoinGroup(m::JoinGroupRequest),
+    Heartbeat(m::HeartbeatRequest),
+    LeaveGroup(m::LeaveGroupRequest),
+    SyncGroup(m::SyncGroupRequest),
+    DescribeGroups(m::DescribeGroupsRequest),
+    ListGroups(m::ListGroupsRequest),
     ApiVersions(m::ApiVersionsRequest),
     /// ApiVersions in a version that is not served: to be answered with
     /// [`api_versions::unsupported_response`](crate::api_versions::unsupported_response).
@@ -32,7 +42,9 @@ pub enum Request {
     AlterConfigs(m::AlterConfigsRequest),
     DescribeLogDirs(m::DescribeLogDirsRequest),
     CreatePartitions(m::CreatePartitionsRequest),
+    DeleteGroups(m::DeleteGroupsRequest),
     IncrementalAlterConfigs(m::IncrementalAlterConfigsRequest),
+    OffsetDelete(m::OffsetDeleteRequest),
     DescribeCluster(m::DescribeClusterRequest),
     DescribeTopicPartitions(m::DescribeTopicPartitionsRequest),
 }
@@ -54,6 +66,15 @@ impl Request {
             ApiKey::Fetch => Request::Fetch(FetchRequest::decode(version, &body)?),
             ApiKey::ListOffsets => Request::ListOffsets(by_codec(header, body)?),
             ApiKey::Metadata => Request::Metadata(by_codec(header, body)?),
+            ApiKey::OffsetCommit => Request::OffsetCommit(offsets::offset_commit(header, body)?),
+            ApiKey::OffsetFetch => Request::OffsetFetch(offsets::offset_fetch(header, body)?),
+            ApiKey::FindCoordinator => Request::FindCoordinator(by_codec(header, body)?),
+            ApiKey::JoinGroup => Request::JoinGroup(by_codec(header, body)?),
+            ApiKey::Heartbeat => Request::Heartbeat(by_codec(header, body)?),
+            ApiKey::LeaveGroup => Request::LeaveGroup(by_codec(header, body)?),
+            ApiKey::SyncGroup => Request::SyncGroup(by_codec(header, body)?),
+            ApiKey::DescribeGroups => Request::DescribeGroups(by_codec(header, body)?),
+            ApiKey::ListGroups => Request::ListGroups(by_codec(header, body)?),
             ApiKey::ApiVersions => Request::ApiVersions(by_codec(header, body)?),
             ApiKey::CreateTopics => Request::CreateTopics(by_codec(header, body)?),
             ApiKey::DeleteTopics => Request::DeleteTopics(by_codec(header, body)?),
@@ -64,9 +85,11 @@ impl Request {
             ApiKey::AlterConfigs => Request::AlterConfigs(by_codec(header, body)?),
             ApiKey::DescribeLogDirs => Request::DescribeLogDirs(by_codec(header, body)?),
             ApiKey::CreatePartitions => Request::CreatePartitions(by_codec(header, body)?),
+            ApiKey::DeleteGroups => Request::DeleteGroups(by_codec(header, body)?),
             ApiKey::IncrementalAlterConfigs => {
                 Request::IncrementalAlterConfigs(by_codec(header, body)?)
             }
+            ApiKey::OffsetDelete => Request::OffsetDelete(by_codec(header, body)?),
             ApiKey::DescribeCluster => Request::DescribeCluster(by_codec(header, body)?),
             ApiKey::DescribeTopicPartitions => {
                 Request::DescribeTopicPartitions(by_codec(header, body)?)
@@ -77,7 +100,7 @@ impl Request {
 
 /// Skims, then lets kafka-protocol decode: it allocates what a count asks for, so that no body may
 /// reach it unskimmed.
-fn by_codec<T: Decodable>(header: &RequestHeader, body: Bytes) -> Result<T, WireError> {
+pub(crate) fn by_codec<T: Decodable>(header: &RequestHeader, body: Bytes) -> Result<T, WireError> {
     let mut body = skim::check(header.api, header.version, body)?;
     T::decode(&mut body, header.version).map_err(|error| WireError::Decode {
         api: header.api,

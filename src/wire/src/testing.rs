@@ -96,6 +96,17 @@ pub(crate) fn encode_by_codec(request: &Request, version: i16) -> Option<Bytes> 
                 version,
             )
         }
+        Request::OffsetCommit(request) if version < 10 => encoded(request, version),
+        Request::OffsetCommit(_) => None,
+        Request::OffsetFetch(request) if version < 10 => encoded(request, version),
+        Request::OffsetFetch(_) => None,
+        Request::FindCoordinator(request) => encoded(request, version),
+        Request::JoinGroup(request) => encoded(request, version),
+        Request::Heartbeat(request) => encoded(request, version),
+        Request::LeaveGroup(request) => encoded(request, version),
+        Request::SyncGroup(request) => encoded(request, version),
+        Request::DescribeGroups(request) => encoded(request, version),
+        Request::ListGroups(request) => encoded(request, version),
         Request::ApiVersions(request) => encoded(request, version),
         Request::CreateTopics(request) => encoded(request, version),
         Request::DeleteTopics(request) => encoded(request, version),
@@ -107,6 +118,8 @@ pub(crate) fn encode_by_codec(request: &Request, version: i16) -> Option<Bytes> 
         Request::DescribeLogDirs(request) => encoded(request, version),
         Request::CreatePartitions(request) => encoded(request, version),
         Request::IncrementalAlterConfigs(request) => encoded(request, version),
+        Request::DeleteGroups(request) => encoded(request, version),
+        Request::OffsetDelete(request) => encoded(request, version),
         Request::DescribeCluster(request) => encoded(request, version),
         Request::DescribeTopicPartitions(request) => encoded(request, version),
     }

@@ -174,6 +174,41 @@ pub(super) fn element_bytes(api: ApiKey, path: &str) -> Option<usize> {
         (ApiKey::DescribeTopicPartitions, "topics") => {
             size_of::<m::describe_topic_partitions_request::TopicRequest>()
         }
+        _ => return group_element_bytes(api, path),
+    })
+}
+
+/// The same for the APIs of groups.
+fn group_element_bytes(api: ApiKey, path: &str) -> Option<usize> {
+    Some(match (api, path) {
+        (ApiKey::OffsetCommit, "topics") => {
+            size_of::<m::offset_commit_request::OffsetCommitRequestTopic>()
+        }
+        (ApiKey::OffsetCommit, "topics.partitions") => {
+            size_of::<m::offset_commit_request::OffsetCommitRequestPartition>()
+        }
+        (ApiKey::JoinGroup, "protocols") => {
+            size_of::<m::join_group_request::JoinGroupRequestProtocol>()
+        }
+        (ApiKey::LeaveGroup, "members") => size_of::<m::leave_group_request::MemberIdentity>(),
+        (ApiKey::SyncGroup, "assignments") => {
+            size_of::<m::sync_group_request::SyncGroupRequestAssignment>()
+        }
+        (ApiKey::OffsetDelete, "topics") => {
+            size_of::<m::offset_delete_request::OffsetDeleteRequestTopic>()
+        }
+        (ApiKey::OffsetDelete, "topics.partitions") => {
+            size_of::<m::offset_delete_request::OffsetDeleteRequestPartition>()
+        }
+        (ApiKey::OffsetFetch, "topics") => {
+            size_of::<m::offset_fetch_request::OffsetFetchRequestTopic>()
+        }
+        (ApiKey::OffsetFetch, "groups") => {
+            size_of::<m::offset_fetch_request::OffsetFetchRequestGroup>()
+        }
+        (ApiKey::OffsetFetch, "groups.topics") => {
+            size_of::<m::offset_fetch_request::OffsetFetchRequestTopics>()
+        }
         _ => return None,
     })
 }
