@@ -6,9 +6,10 @@ use crate::config::{
     ConfigChange, ConfigEntry, ConfigOutcome, ConfigQuery, ConfigReplacement, ConfigResource,
     Listing, ResourceKind, broker_entries, topic_entries,
 };
+use crate::group::offsets_topic;
 use crate::metadata::{
     ControllerReply, ControllerRequest, CreatePartitions, CreateTopic, CreateTopicOutcome,
-    DeletedTopic, TopicKey, broker_scope, check_topic_name, unknown_resource,
+    DeletedTopic, OFFSETS_TOPIC, TopicKey, broker_scope, check_topic_name, unknown_resource,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -72,12 +73,16 @@ pub(crate) async fn auto_create_topics(
             .iter()
             .any(|topic: &CreateTopic| *topic.name == **name)
         {
-            topics.push(CreateTopic {
-                name: name.to_string(),
-                num_partitions: -1,
-                replication_factor: -1,
-                assignments: Vec::new(),
-                configs: Vec::new(),
+            topics.push(if **name == *OFFSETS_TOPIC {
+                offsets_topic(&broker.settings())
+            } else {
+                CreateTopic {
+                    name: name.to_string(),
+                    num_partitions: -1,
+                    replication_factor: -1,
+                    assignments: Vec::new(),
+                    configs: Vec::new(),
+                }
             });
         }
     }

@@ -5,11 +5,12 @@ use crate::config::{
     ConfigResource,
 };
 use crate::fetch::{FetchOutcome, FetchRequest, HeldReply, ReplyMemory, SessionCache};
+use crate::group::{self, GroupAnswer, Groups};
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{
     Change, Controller, ControllerReply, ControllerRequest, ControllerService, CreatePartitions,
-    CreateTopic, CreateTopicOutcome, DeletedTopic, MetadataImage, MetadataState, Publication,
-    Topic, TopicKey,
+    CreateTopic, CreateTopicOutcome, DeletedTopic, MetadataImage, MetadataState, OFFSETS_TOPIC,
+    Publication, Topic, TopicKey,
 };
 use crate::offsets::{
     DeleteRecords, EpochEnd, EpochQuery, Isolation, LogDir, LogDirQuery, LowWatermark, OffsetFound,
@@ -91,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) storage: Storage,
     pub(crate) partitions: RefCell<PartitionTable>,
     pub(crate) sessions: RefCell<SessionCache>,
+    /// The coordinators of the groups whose partitions this shard owns.
+    pub(crate) groups: Groups,
     pub(crate) workspace: RefCell<Workspace>,
     /// Held by the append whose turn it is while the log has no room.
     pub(crate) append_gate: Semaphore,
@@ -137,6 +140,7 @@ impl Broker {
             storage,
             partitions: RefCell::default(),
             sessions: RefCell::new(sessions),
+            groups: Groups::new(),
             workspace: RefCell::new(Workspace::new()),
             append_gate: Semaphore::new(1),
             forwarded_fetches: Semaphore::new(FORWARDED_FETCHES_MAX),
@@ -158,6 +162,7 @@ impl Broker {
             inner.open_partitions(topic)?;
         }
         crate::serve::serve(&inner);
+        group::start(&inner);
         Ok(Self { inner })
     }
 
@@ -313,11 +318,44 @@ impl Broker {
         init_producer_id(&self.inner, transactional_id).await
     }
 
+    /// Sees to it that there are coordinators of groups: the topic that they keep their groups in
+    /// is made if it is not there.
+    pub async fn ensure_group_coordinators(&self) -> Result<(), BrokerError> {
+        group::ensure_offsets_topic(&self.inner).await
+    }
+
+    /// Asks the coordinators of groups, whichever shards have them; an answer for each, in order.
+    pub async fn ask_groups(
+        &self,
+        asks: Vec<(Arc<str>, tailwater_group::Request)>,
+    ) -> Vec<GroupAnswer> {
+        group::ask(&self.inner, asks).await
+    }
+
+    /// Asks the coordinator of a group what may wait for other members: a join or a sync.
+    /// Dropping the future forgets it.
+    pub async fn ask_group_and_wait(
+        &self,
+        group: &str,
+        request: tailwater_group::Request,
+    ) -> GroupAnswer {
+        group::ask_parked(&self.inner, group, request).await
+    }
+
+    /// The groups of all coordinators.
+    pub async fn list_groups(
+        &self,
+        filters: tailwater_group::ListGroups,
+    ) -> Result<Vec<tailwater_group::Listed>, tailwater_group::GroupError> {
+        group::list(&self.inner, filters).await
+    }
+
     /// Takes no more appends and ends parked fetches. The shard's storage is shut down afterwards,
     /// when every shard's broker has stopped, by whoever started it.
     pub async fn shutdown(&self) {
         self.inner.is_stopping.set(true);
         self.inner.stopping.notify_all();
+        group::stop(&self.inner);
         for partition in self.inner.partitions.borrow().all() {
             partition.stop();
         }
@@ -328,6 +366,7 @@ impl Broker {
         let inner = &self.inner;
         inner.image.borrow().check_invariants();
         inner.sessions.borrow().check_invariants();
+        inner.groups.check_invariants();
         for partition in inner.partitions.borrow().all() {
             assert_eq!(
                 inner.owner(partition.tp()),
@@ -396,7 +435,7 @@ impl Inner {
 
     /// Takes over new metadata. Until the first await everything is in place, but for the files of
     /// deleted topics.
-    pub(crate) async fn take_over(&self, publication: Arc<Publication>) {
+    pub(crate) async fn take_over(self: &Rc<Self>, publication: Arc<Publication>) {
         let before = self.image.replace(publication.image.clone());
         let mut dropped = Vec::new();
         for change in &publication.changes {
@@ -427,13 +466,15 @@ impl Inner {
                 Change::GrantProducerIds { .. } => {}
             }
         }
+        let offsets_before = before.topic(OFFSETS_TOPIC).map(|topic| &**topic);
+        group::take_over(self, &publication, offsets_before);
         for tp in dropped.into_iter().flatten() {
             self.storage.drop_log(tp).await;
         }
     }
 
     /// The partitions of a topic that this shard owns.
-    fn own_partitions(&self, topic: &Topic) -> impl Iterator<Item = TopicPartition> {
+    pub(crate) fn own_partitions(&self, topic: &Topic) -> impl Iterator<Item = TopicPartition> {
         let (id, shard, shards) = (topic.id, self.shard, self.shards);
         let all = (0..topic.partitions).map(move |partition| TopicPartition::new(id, partition));
         all.filter(move |tp| owner(*tp, shards) == shard)

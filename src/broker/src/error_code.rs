@@ -16,6 +16,8 @@ pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 pub const REQUEST_TIMED_OUT: i16 = 7;
 /// A batch is larger than `max.message.bytes`.
 pub const MESSAGE_TOO_LARGE: i16 = 10;
+/// There is no coordinator now.
+pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 /// A topic name that Kafka's rules refuse.
 pub const INVALID_TOPIC_EXCEPTION: i16 = 17;
 /// `acks` is none of -1, 0 and 1.

@@ -15,6 +15,7 @@ pub mod config;
 mod error;
 pub mod error_code;
 pub mod fetch;
+mod group;
 mod messages;
 pub mod metadata;
 pub mod offsets;

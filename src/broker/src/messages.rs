@@ -2,10 +2,12 @@
 
 use crate::BrokerError;
 use crate::fetch::{FetchOutcome, FetchRequest, ReadOutcome, ReadRequest};
+use crate::group::{GroupAnswer, GroupAsk, ParkedAsk};
 use crate::metadata::{ControllerReply, ControllerRequest, Publication};
 use crate::offsets::{EpochEnd, EpochQuery, Isolation, OffsetFound, OffsetQuery};
 use crate::produce::{AppendRequest, PartOutcome};
 use std::sync::Arc;
+use tailwater_group::{GroupError, ListGroups, Listed};
 use tailwater_storage::TopicPartition;
 
 /// A request of one shard's broker to another's. The server only makes the mesh that carries it.
@@ -28,6 +30,16 @@ pub enum ShardRequest {
     DeleteRecords(Vec<(TopicPartition, i64)>),
     /// How many bytes partitions hold.
     LogSizes(Vec<TopicPartition>),
+    /// Ask coordinators of groups.
+    Groups(Vec<GroupAsk>),
+    /// Ask a coordinator what may wait for long: answered at once, the reply comes by itself.
+    ParkGroup(Box<ParkedAsk>),
+    /// The asker of that `ParkGroup` has gone.
+    ForgetGroup(u64),
+    /// The reply to that `ParkGroup`.
+    GroupReply(Box<(u64, GroupAnswer)>),
+    /// List groups.
+    ListGroups(Box<ListGroups>),
     /// Of shard 0 only: decide over metadata.
     Control(Box<ControllerRequest>),
     /// Of shard 0 only, by it: here is the metadata of now.
@@ -52,9 +64,13 @@ pub enum ShardReply {
     LowWatermarks(Vec<Result<i64, BrokerError>>),
     /// To `LogSizes`; -1 for a partition that is not here.
     LogSizes(Vec<i64>),
+    /// To `Groups`: an answer for each ask.
+    Groups(Vec<GroupAnswer>),
+    /// To `ListGroups`.
+    GroupsListed(Result<Vec<Listed>, GroupError>),
     /// To `Control`.
     Controlled(Box<ControllerReply>),
-    /// To `Publish` and `Unwatch`.
+    /// To `Publish`, `Unwatch`, `ParkGroup`, `ForgetGroup` and `GroupReply`.
     Done,
     /// The shard's broker has stopped.
     Gone,

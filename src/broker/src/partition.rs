@@ -175,7 +175,9 @@ impl Partition {
     }
 
     pub(crate) fn write_caching(&self) -> bool {
-        self.topic.borrow().config.write_caching
+        let topic = self.topic.borrow();
+        // What the broker writes itself is never taken back.
+        topic.config.write_caching && !topic.is_internal()
     }
 
     pub(crate) fn producers(&self) -> RefMut<'_, ProducerStates> {

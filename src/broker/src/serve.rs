@@ -2,6 +2,7 @@
 
 use crate::broker::Inner;
 use crate::fetch::{fetch, read};
+use crate::group;
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::control;
 use crate::offsets::{
@@ -10,7 +11,7 @@ use crate::offsets::{
 use crate::produce::append;
 use futures_util::future::FutureExt;
 use std::rc::Rc;
-use tailwater_shards::Answer;
+use tailwater_shards::{Answer, ShardId};
 
 /// Answers from now on. The handler keeps nothing alive: when the broker is gone, so are its
 /// answers.
@@ -18,13 +19,13 @@ pub(crate) fn serve(broker: &Rc<Inner>) {
     let weak = Rc::downgrade(broker);
     broker
         .mesh
-        .serve_answers(move |_from, request| match weak.upgrade() {
-            Some(broker) => answer(&broker, request),
+        .serve_answers(move |from, request| match weak.upgrade() {
+            Some(broker) => answer(&broker, from, request),
             None => Answer::Now(ShardReply::Gone),
         });
 }
 
-fn answer(broker: &Rc<Inner>, request: ShardRequest) -> Answer<ShardReply> {
+fn answer(broker: &Rc<Inner>, from: ShardId, request: ShardRequest) -> Answer<ShardReply> {
     match request {
         // What fixes an order is done before this returns, or queues in it.
         ShardRequest::Append(request) => {
@@ -50,6 +51,27 @@ fn answer(broker: &Rc<Inner>, request: ShardRequest) -> Answer<ShardReply> {
         }
         ShardRequest::LogSizes(tps) => {
             Answer::Now(ShardReply::LogSizes(answer_log_sizes(broker, &tps)))
+        }
+        ShardRequest::Groups(asks) => {
+            let answers = group::answer_groups(broker.clone(), asks);
+            Answer::Later(answers.map(ShardReply::Groups).boxed_local())
+        }
+        ShardRequest::ParkGroup(ask) => {
+            group::answer_parked(broker, from, *ask);
+            Answer::Now(ShardReply::Done)
+        }
+        ShardRequest::ForgetGroup(number) => {
+            group::forget(broker, from, number);
+            Answer::Now(ShardReply::Done)
+        }
+        ShardRequest::GroupReply(reply) => {
+            let (number, answer) = *reply;
+            group::settle(broker, number, answer);
+            Answer::Now(ShardReply::Done)
+        }
+        ShardRequest::ListGroups(filters) => {
+            let listed = group::answer_list(broker.clone(), *filters);
+            Answer::Later(listed.map(ShardReply::GroupsListed).boxed_local())
         }
         later => answer_later(broker.clone(), later),
     }
@@ -79,7 +101,12 @@ fn answer_later(broker: Rc<Inner>, request: ShardRequest) -> Answer<ShardReply> 
             | ShardRequest::Read(_)
             | ShardRequest::Unwatch(..)
             | ShardRequest::EpochEnds(_)
-            | ShardRequest::LogSizes(_) => unreachable!("answered at once"),
+            | ShardRequest::LogSizes(_)
+            | ShardRequest::Groups(_)
+            | ShardRequest::ParkGroup(_)
+            | ShardRequest::ForgetGroup(_)
+            | ShardRequest::GroupReply(_)
+            | ShardRequest::ListGroups(_) => unreachable!("answered at once"),
         }
     };
     Answer::Later(reply.boxed_local())

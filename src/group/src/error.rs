@@ -11,6 +11,9 @@ pub enum GroupError {
     /// Nothing can be written now.
     #[error("The coordinator is not available.")]
     CoordinatorNotAvailable,
+    /// What the request would write is larger than the log can take in one piece.
+    #[error("The server experienced an unexpected error when processing the request.")]
+    RecordsTooLarge,
     /// The group belongs to another coordinator.
     #[error("This is not the correct coordinator.")]
     NotCoordinator,
@@ -101,6 +104,7 @@ impl GroupError {
     /// Kafka's error code.
     pub const fn code(&self) -> i16 {
         match self {
+            GroupError::RecordsTooLarge => -1,
             GroupError::UnknownTopicOrPartition => 3,
             GroupError::OffsetMetadataTooLarge => 12,
             GroupError::CoordinatorLoadInProgress => 14,

@@ -3,6 +3,7 @@
 //! Names, types, defaults, bounds and texts are those of Apache Kafka 4.3.0 (Apache License 2.0).
 
 use super::ConfigType;
+use super::group_keys::GROUP_KEYS;
 use super::key::{Check, INT_MAX, INT_MIN, Key, Support};
 use super::log_keys::LOG_KEYS;
 
@@ -265,7 +266,7 @@ const OTHER_KEYS: &[BrokerKey] = &[
 
 /// All of the broker's keys.
 pub(super) fn broker_keys() -> impl Iterator<Item = &'static BrokerKey> {
-    OTHER_KEYS.iter().chain(LOG_KEYS)
+    OTHER_KEYS.iter().chain(GROUP_KEYS).chain(LOG_KEYS)
 }
 
 /// The key of that name.

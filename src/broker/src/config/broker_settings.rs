@@ -5,6 +5,7 @@ use super::topic_keys::topic_key;
 use super::{ConfigSource, key::Key};
 use crate::BrokerError;
 use std::collections::BTreeMap;
+use tailwater_group::GroupConfig;
 
 /// The broker's settings: what the configuration file, the environment and the flags said, and
 /// what was changed while it ran. Immutable once made; a change makes a new one.
@@ -38,6 +39,10 @@ pub struct BrokerSettings {
     pub connections_per_ip_max: usize,
     /// `connections.max.idle.ms`; negative: never.
     pub connections_max_idle_ms: i64,
+    /// `group.*`, `offset.metadata.max.bytes` and `offsets.retention.*`.
+    pub groups: GroupConfig,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_partitions: i32,
     /// The largest batch that storage can hold: no larger `max.message.bytes` can be set, and one
     /// that was set when storage could hold more counts as this.
     pub batch_bytes_max: i32,
@@ -207,6 +212,8 @@ impl BrokerSettings {
             connections_max: 0,
             connections_per_ip_max: 0,
             connections_max_idle_ms: 0,
+            groups: GroupConfig::default(),
+            offsets_topic_partitions: 0,
             batch_bytes_max,
         };
         settings.auto_create_topics = settings.value("auto.create.topics.enable") == Some("true");
@@ -221,7 +228,23 @@ impl BrokerSettings {
         settings.connections_max = settings.number("max.connections");
         settings.connections_per_ip_max = settings.number("max.connections.per.ip");
         settings.connections_max_idle_ms = settings.number("connections.max.idle.ms");
+        settings.groups = settings.group_config();
+        settings.offsets_topic_partitions = settings.number("offsets.topic.num.partitions");
         settings
+    }
+
+    fn group_config(&self) -> GroupConfig {
+        let retention_minutes: i64 = self.number("offsets.retention.minutes");
+        GroupConfig {
+            session_timeout_min_ms: self.number("group.min.session.timeout.ms"),
+            session_timeout_max_ms: self.number("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms"),
+            classic_members_max: self.number("group.max.size"),
+            offset_metadata_max: self.number("offset.metadata.max.bytes"),
+            offsets_retention_ms: retention_minutes * 60_000,
+            offsets_retention_check_ms: self.number("offsets.retention.check.interval.ms"),
+            ..GroupConfig::default()
+        }
     }
 
     fn number<T: TryFrom<i64>>(&self, name: &str) -> T {

@@ -4,6 +4,7 @@ mod alter;
 mod broker_keys;
 mod broker_settings;
 mod describe;
+mod group_keys;
 mod key;
 mod log_keys;
 mod topic_config;

@@ -1,6 +1,6 @@
 //! The metadata as of one version: immutable, shared by all shards.
 
-use super::{TopicKey, TopicTarget};
+use super::{OFFSETS_TOPIC, TopicKey, TopicTarget};
 use crate::config::{BrokerSettings, TopicConfig};
 use rpds::RedBlackTreeMapSync;
 use std::collections::BTreeMap;
@@ -22,6 +22,13 @@ pub struct Topic {
     pub overrides: BTreeMap<String, String>,
     /// What holds: overrides over the broker's settings.
     pub config: TopicConfig,
+}
+
+impl Topic {
+    /// Whether it is the broker's own: clients may read it, and not write it.
+    pub fn is_internal(&self) -> bool {
+        *self.name == *OFFSETS_TOPIC
+    }
 }
 
 /// All topics and the broker's settings. A change makes a new image that shares nearly all of the

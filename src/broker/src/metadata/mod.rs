@@ -23,6 +23,9 @@ pub use state::MetadataState;
 pub use topic_name::check_topic_name;
 pub use topic_ref::{TopicKey, TopicTarget};
 
+/// The topic of the groups and their offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// CreateTopics of one topic.
 #[derive(Clone, Debug)]
 pub struct CreateTopic {

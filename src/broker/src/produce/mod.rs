@@ -16,6 +16,8 @@ pub struct ProduceRequest {
     pub acks: i16,
     /// zstd may be used: Produce from version 7 on.
     pub zstd_allowed: bool,
+    /// Topics of the broker's own may be written to: to Kafka's own administrative client alone.
+    pub internal_allowed: bool,
     /// How long the acknowledgement may take.
     pub timeout: Duration,
     /// The partitions, in the request's order.

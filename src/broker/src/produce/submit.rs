@@ -151,7 +151,7 @@ fn check_and_split(
     let mut outcomes: Vec<Option<PartOutcome>> = Vec::with_capacity(request.parts.len());
     let mut shares: Vec<Share> = Vec::new();
     for (place, part) in request.parts.iter().enumerate() {
-        match check_part(broker, &image, part, request.zstd_allowed, now_ms) {
+        match check_part(broker, &image, part, request, now_ms) {
             Err(refusal) => outcomes.push(Some(Err(refusal))),
             Ok(part) => {
                 outcomes.push(None);
@@ -179,10 +179,15 @@ fn check_part(
     broker: &Rc<Inner>,
     image: &MetadataImage,
     part: &ProducePart,
-    zstd_allowed: bool,
+    request: &ProduceRequest,
     now_ms: i64,
 ) -> Result<AppendPart, super::ProduceRefusal> {
     let topic = topic_of(image, part)?;
+    if topic.is_internal() && !request.internal_allowed {
+        let sentence = format!("Cannot append to internal topic {}", topic.name);
+        return Err(BrokerError::InvalidTopic(sentence).into());
+    }
+    let zstd_allowed = request.zstd_allowed;
     let tp = TopicPartition::new(topic.id, part.partition);
     let mut workspace = broker.workspace.borrow_mut();
     match check(

@@ -281,6 +281,7 @@ pub(super) fn produce_request(
     ProduceRequest {
         acks,
         zstd_allowed: true,
+        internal_allowed: false,
         timeout: SECOND,
         parts: batches.into_iter().map(part).collect(),
     }

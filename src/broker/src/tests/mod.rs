@@ -1,6 +1,7 @@
 //! Brokers on simulated machines: one property a test, over two shards or more.
 
 mod fetching;
+mod groups;
 mod harness;
 mod metadata;
 mod producing;

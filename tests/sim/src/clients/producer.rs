@@ -248,6 +248,7 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
     let mut request = ProduceRequest {
         acks,
         zstd_allowed: true,
+        internal_allowed: false,
         timeout: TIMEOUT,
         parts: Vec::new(),
     };

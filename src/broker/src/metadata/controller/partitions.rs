@@ -58,6 +58,14 @@ impl Controller {
         let Some(topic) = self.state.image().topic(&wanted.name) else {
             return Err(BrokerError::UnknownTopicOrPartition);
         };
+        if topic.is_internal() {
+            // A group's partition is its hash by the number of partitions: with more, the groups
+            // and offsets that there are would be looked for elsewhere.
+            return Err(BrokerError::InvalidPartitions(format!(
+                "The number of partitions of {} cannot change.",
+                wanted.name
+            )));
+        }
         let has = topic.partitions;
         if wanted.count == has {
             return Err(BrokerError::InvalidPartitions(format!(

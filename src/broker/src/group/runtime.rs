@@ -1,0 +1,246 @@
+//! One coordinator's machine over its partition of `__consumer_offsets`.
+//!
+//! Owns the machine, whether it serves, and who waits for its replies. It must not know
+//! connections or other shards.
+//!
+//! A step is synchronous: the event goes in, the records that come out are appended as one batch,
+//! and the replies may leave once all that was appended so far is durable: also those without
+//! records of their own, which may tell what is not durable yet.
+//!
+//! Records are appended without waiting for room in the log: their order is fixed by the step.
+//! What they take beyond the log's bound is bounded by the frames of the requests that they follow
+//! from, which are charged until they are answered, and by what the machine may hold.
+//!
+//! When records cannot be appended the machine is ahead of its log. It is thrown away, all who
+//! wait are told that the coordinator is not available, and a machine is read from the log anew.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tailwater_group::{
+    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Topics,
+};
+use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
+use tailwater_shards::{Instant, now, random_uuid, wall_clock_ms};
+use tailwater_storage::{StorageError, Sync, Ticket};
+use uuid::Uuid;
+
+use super::waiting::{Settled, Slot, Waiting};
+use crate::partition::Partition;
+
+/// How many may wait for replies of one coordinator. One more is told that it is not available,
+/// and comes again.
+const WAITING_MAX: usize = 65_536;
+
+enum State {
+    /// The log is being read: nothing is answered yet.
+    Loading,
+    Serving(Box<Coordinator>),
+    /// The partition is gone from this shard, or the broker stops.
+    Closed,
+}
+
+/// A coordinator on its partition.
+pub(crate) struct Runtime {
+    partition: Rc<Partition>,
+    state: RefCell<State>,
+    waiting: Waiting,
+    /// Of the append that came last.
+    appended: Cell<Option<Ticket>>,
+}
+
+/// What is asked, and how it is gone on with.
+pub(crate) enum Asked {
+    /// The answer comes to this slot. The number is to be forgotten when nobody waits any more.
+    Waits(u64, Rc<Slot>),
+    /// Not now.
+    Refused(GroupError),
+}
+
+impl Runtime {
+    /// A coordinator that has yet to be loaded.
+    pub(crate) fn new(partition: Rc<Partition>) -> Rc<Self> {
+        Rc::new(Self {
+            partition,
+            state: RefCell::new(State::Loading),
+            waiting: Waiting::new(WAITING_MAX),
+            appended: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn partition(&self) -> &Rc<Partition> {
+        &self.partition
+    }
+
+    /// The append that came last: what has to be durable before the log is read.
+    pub(crate) fn appended(&self) -> Option<Ticket> {
+        self.appended.get()
+    }
+
+    /// Whether the log is to be read.
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Loading)
+    }
+
+    /// Why nothing can be asked now, if so.
+    pub(crate) fn refusal(&self) -> Option<GroupError> {
+        match &*self.state.borrow() {
+            State::Loading => Some(GroupError::CoordinatorLoadInProgress),
+            State::Serving(_) => None,
+            State::Closed => Some(GroupError::NotCoordinator),
+        }
+    }
+
+    /// Takes over a machine that has all records of the log, and serves.
+    pub(crate) fn serve(&self, machine: Coordinator, topics: &dyn Topics) -> bool {
+        assert!(self.is_loading(), "a machine is loaded once");
+        *self.state.borrow_mut() = State::Serving(Box::new(machine));
+        self.step(|machine, moment| machine.loaded(moment, topics))
+    }
+
+    /// Ends: who waits is told to look for another coordinator.
+    pub(crate) fn close(&self) {
+        *self.state.borrow_mut() = State::Closed;
+        self.waiting.refuse_all(&GroupError::NotCoordinator);
+    }
+
+    /// Asks. False in the second place: the machine was thrown away and has to be loaded anew.
+    pub(crate) fn ask(&self, request: Request, topics: &dyn Topics) -> (Asked, bool) {
+        if let Some(refusal) = self.refusal() {
+            return (Asked::Refused(refusal), true);
+        }
+        let Some((number, slot)) = self.waiting.begin() else {
+            return (Asked::Refused(GroupError::CoordinatorNotAvailable), true);
+        };
+        let sound =
+            self.step(|machine, moment| machine.handle(moment, topics, ReplyTo(number), request));
+        (Asked::Waits(number, slot), sound)
+    }
+
+    /// Forgets one that has gone before its answer came.
+    pub(crate) fn forget(&self, number: u64) {
+        if self.waiting.forget(number)
+            && let State::Serving(machine) = &mut *self.state.borrow_mut()
+        {
+            machine.cancel(ReplyTo(number));
+        }
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match &*self.state.borrow() {
+            State::Serving(machine) => machine.next_deadline(),
+            State::Loading | State::Closed => None,
+        }
+    }
+
+    /// Does what is due by now. False: the machine has to be loaded anew.
+    pub(crate) fn tick(&self, topics: &dyn Topics) -> bool {
+        let now = since_start(now());
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return true;
+        }
+        self.step(|machine, moment| machine.tick(moment, topics))
+    }
+
+    /// Tells of topics that came, went or grew. False: the machine has to be loaded anew.
+    pub(crate) fn topics_changed(&self, topics: &dyn Topics) -> bool {
+        self.step(|machine, moment| machine.topics_changed(moment, topics))
+    }
+
+    /// One step; false if its records could not be appended.
+    fn step(&self, event: impl FnOnce(&mut Coordinator, &Moment) -> Outcome) -> bool {
+        let outcome = {
+            let mut state = self.state.borrow_mut();
+            let State::Serving(machine) = &mut *state else {
+                return true;
+            };
+            event(machine, &moment())
+        };
+        if !outcome.records.is_empty()
+            && let Err(error) = self.append(&outcome.records)
+        {
+            self.throw_away(&error, outcome.replies);
+            return false;
+        }
+        let durable = self.appended.get();
+        for (to, reply) in outcome.replies {
+            let answer = Ok(reply);
+            self.waiting.settle(to.0, Settled { answer, durable });
+        }
+        true
+    }
+
+    fn append(&self, records: &[Record]) -> Result<(), StorageError> {
+        let timestamp = wall_clock_ms();
+        let mut builder = BatchBuilder::new();
+        for record in records {
+            builder.push(NewRecord {
+                timestamp,
+                key: Some(&record.key),
+                value: record.value.as_deref(),
+                headers: &[],
+            });
+        }
+        let batch = builder.build();
+        let header = BatchHeader::parse(&batch).expect("it was just built");
+        let bytes = batch.len();
+        if let Err(error) = self.partition.check_in_service() {
+            tracing::debug!(partition = %self.partition.name(), %error, "not in service");
+            return Err(StorageError::ShuttingDown);
+        }
+        let appended = self.partition.log().append(batch, &header, Sync::Durable)?;
+        self.partition.appended(appended.last_offset + 1, bytes);
+        self.appended.set(Some(appended.ticket));
+        Ok(())
+    }
+
+    /// The machine is ahead of its log.
+    fn throw_away(&self, error: &StorageError, replies: Vec<(ReplyTo, Reply)>) {
+        let partition = self.partition.name();
+        tracing::warn!(partition, %error, "records of groups cannot be written: they are read anew");
+        *self.state.borrow_mut() = State::Loading;
+        // A request that can never be written must not come again and again.
+        let refusal = match error {
+            StorageError::BatchTooLarge { .. } => GroupError::RecordsTooLarge,
+            _ => GroupError::CoordinatorNotAvailable,
+        };
+        for (to, _) in replies {
+            let answer = Err(refusal.clone());
+            let settled = Settled {
+                answer,
+                durable: None,
+            };
+            self.waiting.settle(to.0, settled);
+        }
+        self.waiting
+            .refuse_all(&GroupError::CoordinatorNotAvailable);
+    }
+
+    /// How many wait for its replies.
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Panics if what must hold does not.
+    pub(crate) fn check_invariants(&self) {
+        if let State::Serving(machine) = &*self.state.borrow() {
+            machine.check_invariants();
+        }
+    }
+}
+
+/// The clock of the machines' deadlines.
+pub(crate) fn since_start(at: Instant) -> Duration {
+    Duration::from_nanos(at.as_nanos())
+}
+
+fn moment() -> Moment {
+    Moment {
+        now: since_start(now()),
+        wall_ms: wall_clock_ms(),
+        fresh: Uuid::from_bytes(random_uuid()),
+    }
+}
