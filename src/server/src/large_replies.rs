@@ -67,15 +67,29 @@ impl LargeReplies {
             | Request::DescribeTopicPartitions(_) => &self.from_image,
             // Its answer has all configurations of each topic.
             Request::CreateTopics(_) | Request::DescribeLogDirs(_) => &self.others,
+            // As many groups, members and offsets as the coordinators hold.
+            Request::OffsetFetch(_) | Request::DescribeGroups(_) | Request::ListGroups(_) => {
+                &self.others
+            }
             _ if frame_bytes > LARGE_REQUEST_BYTES => &self.others,
             _ => return None,
         };
+        Some(self.turn_in(line, lags).await)
+    }
+
+    /// The turn of an answer that is there already and has yet to be encoded. Who waited for it waited
+    /// without a turn.
+    pub(crate) async fn turn_of_answer(&self, lags: bool) -> Permit {
+        self.turn_in(&self.from_image, lags).await
+    }
+
+    async fn turn_in(&self, line: &Line, lags: bool) -> Permit {
         let line = if lags { &line.lagging } else { &line.prompt };
         if let Some(turn) = line.try_acquire(1) {
-            return Some(turn);
+            return turn;
         }
         let _queued = self.memory.queue(self.bytes_last.get());
-        Some(line.acquire(1).await)
+        line.acquire(1).await
     }
 
     /// What an answer may weigh while it is made: as much as one may hold when it is sent.

@@ -87,7 +87,10 @@ impl Service for Router {
         };
         Ok(Decoded {
             overlaps: matches!(body, Request::Produce(_)),
-            parks: matches!(body, Request::Fetch(_)),
+            parks: matches!(
+                body,
+                Request::Fetch(_) | Request::JoinGroup(_) | Request::SyncGroup(_)
+            ),
             request: Incoming {
                 context,
                 body,
@@ -128,6 +131,20 @@ impl Router {
                     handlers::fetch::handle(&self.shard, &context, body, &|| self.lags()).await;
                 stages.stamp_done();
                 (encode(&header, response), held)
+            }
+            // These wait for other members: what their answers weigh is looked at when they are there.
+            body @ (Request::JoinGroup(_) | Request::SyncGroup(_)) => {
+                let large = &self.shard.large_replies;
+                let response = self.dispatch(&context, body).await;
+                stages.stamp_done();
+                let turn = large.turn_of_answer(self.lags()).await;
+                let encoded = encode(&header, response);
+                let held = match &encoded {
+                    Some(encoded) => large.charge(encoded.total_bytes, self.lags()).await,
+                    None => None,
+                };
+                drop(turn);
+                (encoded, held)
             }
             body => {
                 let large = &self.shard.large_replies;
@@ -175,6 +192,21 @@ impl Router {
             Request::DescribeTopicPartitions(r) => {
                 handlers::describe_topic_partitions::handle(shard, r)
             }
+            Request::OffsetCommit(r) => handlers::offset_commit::handle(shard, context, r).await,
+            Request::OffsetFetch(r) => handlers::offset_fetch::handle(shard, context, r).await,
+            Request::FindCoordinator(r) => {
+                handlers::find_coordinator::handle(shard, context, r).await
+            }
+            Request::JoinGroup(r) => handlers::join_group::handle(shard, context, r).await,
+            Request::Heartbeat(r) => handlers::heartbeat::handle(shard, r).await,
+            Request::LeaveGroup(r) => handlers::leave_group::handle(shard, context, r).await,
+            Request::SyncGroup(r) => handlers::sync_group::handle(shard, context, r).await,
+            Request::DescribeGroups(r) => {
+                handlers::describe_groups::handle(shard, context, r).await
+            }
+            Request::ListGroups(r) => handlers::list_groups::handle(shard, r).await,
+            Request::DeleteGroups(r) => handlers::delete_groups::handle(shard, r).await,
+            Request::OffsetDelete(r) => handlers::offset_delete::handle(shard, r).await,
             Request::Produce(_) | Request::Fetch(_) | Request::UnsupportedApiVersions => {
                 unreachable!("dealt with before this table")
             }

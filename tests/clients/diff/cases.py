@@ -7,7 +7,9 @@ import struct
 import time
 import uuid
 
+import groups
 from batches import batch, record, zstd
+from case import Case, good
 
 T0 = int(time.time()) * 1000 - 60_000  # recent, so that no retention takes the records away
 NOBODY = uuid.UUID("11111111-2222-4333-8444-555555555555")
@@ -30,17 +32,6 @@ def all_ones(body):
 
 # What every API gets besides its own.
 DAMAGED = [("cut in half", halve), ("no body", empty), ("all ones", all_ones)]
-
-
-class Case:
-    def __init__(self, name, value, damage=None, versions=None, good=False, patience=10):
-        self.patience = patience  # seconds to wait for an answer
-        self.name, self.value, self.damage, self.good = name, value, damage, good
-        self.versions = versions or (0, 99)
-
-
-def good(name, value, **more):
-    return Case(name, value, good=True, **more)
 
 
 def produce(topic, data, partition=0, acks=-1, transactional=None, known=None):
@@ -426,6 +417,7 @@ CASES = {
     18: VERSIONS, 3: METADATA, 0: PRODUCE, 1: FETCH, 2: LIST_OFFSETS, 23: EPOCHS, 60: CLUSTER, 75: TOPIC_PARTITIONS,
     22: PRODUCER_ID, 32: DESCRIBE_CONFIGS, 33: ALTER_CONFIGS, 44: INCREMENTAL, 35: LOG_DIRS, 21: DELETE_RECORDS,
     19: CREATE, 37: CREATE_PARTITIONS, 20: DELETE,
+    **groups.CASES,
 }  # fmt: skip
 
 

@@ -170,6 +170,9 @@ def run(kafka, ours, apis, verbose):
     total = {"same": 0, "explained": 0, "different": 0}
     for key, own in cases.CASES.items():
         name = apis[key]["name"]
+        if key == next(iter(cases.groups.CASES)):
+            for broker in (kafka, ours):
+                cases.groups.set_up(broker)
         if key not in advertised:
             print(f"{name:26} not advertised here")
             total["different"] += 1

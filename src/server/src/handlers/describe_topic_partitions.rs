@@ -126,6 +126,7 @@ impl Page<'_> {
         DescribeTopicPartitionsResponseTopic::default()
             .with_name(Some(topic_name(&topic.name)))
             .with_topic_id(topic.id)
+            .with_is_internal(topic.is_internal())
             .with_partitions((first..end).map(partition).collect())
             .with_topic_authorized_operations(TOPIC_OPERATIONS)
     }

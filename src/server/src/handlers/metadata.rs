@@ -207,6 +207,7 @@ fn known(shard: &Shard, topic: &Topic, operations: i32) -> MetadataResponseTopic
         .with_error_code(NONE)
         .with_name(Some(topic_name(&topic.name)))
         .with_topic_id(topic.id)
+        .with_is_internal(topic.is_internal())
         .with_partitions((0..topic.partitions).map(partition).collect())
         .with_topic_authorized_operations(operations)
 }

@@ -24,6 +24,9 @@ use crate::stages::Stages;
 /// From this version on batches may be compressed with zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 
+/// Kafka's own administrative client: it alone may write to the broker's own topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+
 /// A topic as it was asked for, and its partitions, in the request's order: the shape of the
 /// answer.
 type Shape = Vec<(TopicRef, Vec<i32>)>;
@@ -36,7 +39,7 @@ pub(crate) async fn begin(
     mut stages: Stages,
 ) -> Begun {
     let acks = request.acks;
-    let (request, shape) = translate(shard, context.header.version, request);
+    let (request, shape) = translate(shard, &context, request);
     let acknowledged = shard.broker.submit_produce(request).await;
     stages.stamp_handed_over();
     let shard = Rc::clone(shard);
@@ -52,7 +55,11 @@ pub(crate) async fn begin(
     }))
 }
 
-fn translate(shard: &Shard, version: i16, request: WireRequest) -> (ProduceRequest, Shape) {
+fn translate(
+    shard: &Shard,
+    context: &RequestContext,
+    request: WireRequest,
+) -> (ProduceRequest, Shape) {
     let image = shard.broker.image();
     let count = request
         .topics
@@ -78,7 +85,8 @@ fn translate(shard: &Shard, version: i16, request: WireRequest) -> (ProduceReque
     (
         ProduceRequest {
             acks: request.acks,
-            zstd_allowed: version >= ZSTD_FROM,
+            zstd_allowed: context.header.version >= ZSTD_FROM,
+            internal_allowed: context.client_id.as_deref() == Some(ADMIN_CLIENT),
             timeout,
             parts,
         },

@@ -34,9 +34,15 @@ fn api_versions_lists_what_is_served() {
             assert_eq!(answer.error_code, 0);
             let produce = answer.api_keys.iter().find(|api| api.api_key == 0).unwrap();
             assert_eq!((produce.min_version, produce.max_version), (0, 13));
+            let join = answer
+                .api_keys
+                .iter()
+                .find(|api| api.api_key == 11)
+                .unwrap();
+            assert_eq!((join.min_version, join.max_version), (0, 9));
             assert!(
-                answer.api_keys.iter().all(|api| api.api_key != 11),
-                "no groups yet"
+                answer.api_keys.iter().all(|api| api.api_key != 24),
+                "no transactions yet"
             );
         }
         let nameless = client.call(3, &ApiVersionsRequest::default()).await;

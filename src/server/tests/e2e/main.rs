@@ -6,6 +6,7 @@ mod admin;
 mod batch_sizes;
 mod client;
 mod cluster;
+mod groups;
 mod hostile;
 mod lifecycle;
 mod limits;
