@@ -1,5 +1,49 @@
 //! What a coordinator may be told to do otherwise.
 
+use crate::assignor::Assignor;
+
+/// Which way a group may go between the protocols while its members live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// From either to the other.
+    Bidirectional,
+    /// From the classic protocol to the new one.
+    Upgrade,
+    /// From the new protocol to the classic one.
+    Downgrade,
+    /// Neither: a group has to be empty first.
+    Disabled,
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group may become one of the new protocol.
+    pub const fn allows_upgrade(self) -> bool {
+        matches!(
+            self,
+            MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade
+        )
+    }
+
+    /// Whether a group of the new protocol may become a classic one.
+    pub const fn allows_downgrade(self) -> bool {
+        matches!(
+            self,
+            MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade
+        )
+    }
+
+    /// The policy of Kafka's name, whatever its case.
+    pub fn by_name(name: &str) -> Option<MigrationPolicy> {
+        match name.to_ascii_lowercase().as_str() {
+            "bidirectional" => Some(MigrationPolicy::Bidirectional),
+            "upgrade" => Some(MigrationPolicy::Upgrade),
+            "downgrade" => Some(MigrationPolicy::Downgrade),
+            "disabled" => Some(MigrationPolicy::Disabled),
+            _ => None,
+        }
+    }
+}
+
 /// Limits and times of groups: Kafka's names and defaults stand beside each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -20,6 +64,10 @@ pub struct GroupConfig {
     pub consumer_session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`: 5,000.
     pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignors`: uniform, then range. The first is for groups that ask for none.
+    pub consumer_assignors: Vec<Assignor>,
+    /// `group.consumer.migration.policy`: bidirectional.
+    pub consumer_migration: MigrationPolicy,
     /// `offset.metadata.max.bytes`: 4,096. Counted in UTF-16 units, as Kafka counts.
     pub offset_metadata_max: usize,
     /// `offsets.retention.minutes`, in milliseconds: seven days.
@@ -44,6 +92,8 @@ impl Default for GroupConfig {
             consumer_members_max: 10_000,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
+            consumer_migration: MigrationPolicy::Bidirectional,
             offset_metadata_max: 4_096,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             offsets_retention_check_ms: 600_000,

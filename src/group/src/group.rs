@@ -1,6 +1,9 @@
 //! A group of any kind.
 
+use uuid::Uuid;
+
 use crate::classic::ClassicGroup;
+use crate::consumer::ConsumerGroup;
 use crate::error::GroupError;
 use crate::outcome::{Record, ReplyTo};
 use crate::reply::Listed;
@@ -13,6 +16,8 @@ use crate::timers::TimerId;
 pub(crate) enum Group {
     /// Of the classic protocol, or without members.
     Classic(ClassicGroup),
+    /// Of the consumer rebalance protocol.
+    Consumer(ConsumerGroup),
 }
 
 impl Group {
@@ -20,6 +25,7 @@ impl Group {
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Group::Classic(group) => group.bytes(),
+            Group::Consumer(group) => group.bytes(),
         }
     }
 
@@ -27,6 +33,10 @@ impl Group {
     pub(crate) fn loaded(&mut self, step: &mut Step<'_>) {
         match self {
             Group::Classic(group) => group.loaded(step),
+            Group::Consumer(group) => {
+                group.loaded(step.moment, step.config);
+                group.rearm(step);
+            }
         }
     }
 
@@ -34,6 +44,11 @@ impl Group {
     pub(crate) fn cancel_timers(&mut self, step: &mut Step<'_>) {
         match self {
             Group::Classic(group) => group.cancel_timers(step),
+            Group::Consumer(group) => {
+                if let Some(timer) = group.timer.take() {
+                    step.timers.cancel(timer);
+                }
+            }
         }
     }
 
@@ -41,6 +56,7 @@ impl Group {
     pub(crate) fn is_nothing(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_nothing(),
+            Group::Consumer(_) => false,
         }
     }
 
@@ -48,6 +64,7 @@ impl Group {
     pub(crate) fn is_idle(&self) -> bool {
         match self {
             Group::Classic(group) => group.is_idle(),
+            Group::Consumer(group) => group.is_empty(),
         }
     }
 
@@ -55,13 +72,33 @@ impl Group {
     pub(crate) fn validate_commit(&self, commit: &CommitOffsets) -> Result<(), GroupError> {
         match self {
             Group::Classic(group) => group.validate_commit(commit),
+            Group::Consumer(_) => Ok(()),
+        }
+    }
+
+    /// Whether an offset of this partition may be committed, in the new protocol.
+    pub(crate) fn validate_offset(
+        &self,
+        commit: &CommitOffsets,
+        topic: Uuid,
+        partition: i32,
+    ) -> Result<(), GroupError> {
+        match self {
+            Group::Classic(_) => Ok(()),
+            Group::Consumer(group) => {
+                let epoch = commit.generation_or_epoch;
+                group.check_commit(&commit.member, epoch, Some(topic), partition)
+            }
         }
     }
 
     /// Whether this may be fetched: always, in the classic protocol.
-    pub(crate) fn validate_fetch(&self, _fetch: &FetchOffsets) -> Result<(), GroupError> {
+    pub(crate) fn validate_fetch(&self, fetch: &FetchOffsets) -> Result<(), GroupError> {
         match self {
             Group::Classic(_) => Ok(()),
+            Group::Consumer(group) => {
+                group.check_fetch(fetch.member.as_deref(), fetch.member_epoch)
+            }
         }
     }
 
@@ -69,6 +106,7 @@ impl Group {
     pub(crate) fn validate_offset_delete(&self) -> Result<(), GroupError> {
         match self {
             Group::Classic(group) => group.validate_offset_delete(),
+            Group::Consumer(_) => Ok(()),
         }
     }
 
@@ -76,6 +114,8 @@ impl Group {
     pub(crate) fn validate_delete(&self) -> Result<(), GroupError> {
         match self {
             Group::Classic(group) => group.validate_delete(),
+            Group::Consumer(group) if group.is_empty() => Ok(()),
+            Group::Consumer(_) => Err(GroupError::NonEmptyGroup),
         }
     }
 
@@ -83,6 +123,7 @@ impl Group {
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {
         match self {
             Group::Classic(group) => group.is_subscribed(topic),
+            Group::Consumer(group) => group.is_subscribed_to(topic),
         }
     }
 
@@ -91,6 +132,7 @@ impl Group {
     pub(crate) fn retention_start_ms(&self, commit_ms: i64) -> Option<i64> {
         match self {
             Group::Classic(group) => group.retention_start_ms(commit_ms),
+            Group::Consumer(_) => Some(commit_ms),
         }
     }
 
@@ -98,6 +140,7 @@ impl Group {
     pub(crate) fn listed(&self) -> Listed {
         match self {
             Group::Classic(group) => group.listed(),
+            Group::Consumer(group) => group.listed(),
         }
     }
 
@@ -105,6 +148,7 @@ impl Group {
     pub(crate) fn tombstones(&self, records: &mut Vec<Record>) {
         match self {
             Group::Classic(group) => group.tombstones(records),
+            Group::Consumer(group) => group.tombstones(records),
         }
     }
 
@@ -112,6 +156,7 @@ impl Group {
     pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
         match self {
             Group::Classic(group) => group.snapshot(records),
+            Group::Consumer(group) => group.snapshot(records),
         }
     }
 
@@ -119,6 +164,7 @@ impl Group {
     pub(crate) fn waiting(&self) -> Vec<ReplyTo> {
         match self {
             Group::Classic(group) => group.waiting().collect(),
+            Group::Consumer(_) => Vec::new(),
         }
     }
 
@@ -126,6 +172,11 @@ impl Group {
     pub(crate) fn check_invariants(&self) -> Vec<TimerId> {
         match self {
             Group::Classic(group) => group.check_invariants(),
+            Group::Consumer(group) => {
+                group.check_invariants();
+                assert_eq!(group.timer.map(TimerId::at), group.next_deadline());
+                group.timer.into_iter().collect()
+            }
         }
     }
 }

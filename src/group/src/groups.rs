@@ -17,7 +17,7 @@ use crate::step::Step;
 use crate::timers::{Timer, TimerId};
 
 /// A string in a record is no longer.
-const STRING_BYTES_MAX: usize = i16::MAX as usize;
+pub(crate) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Groups by their ids, and their offsets.
 #[derive(Debug, Default)]
@@ -57,6 +57,15 @@ impl Groups {
         let result = change(group);
         self.bytes = self.bytes - before + group.bytes();
         Some(result)
+    }
+
+    /// Changes a classic group, if it is there and one still.
+    fn change_classic(&mut self, group: &str, change: impl FnOnce(&mut ClassicGroup)) {
+        self.change(group, |group| {
+            if let Group::Classic(group) = group {
+                change(group);
+            }
+        });
     }
 
     /// Puts a group in, in the place of one of the same id.
@@ -138,16 +147,23 @@ impl Groups {
                 self.insert(group, Group::Classic(recorded));
             }
             (Key::Group { group }, None) => {
-                if let Some(old) = self.by_id.remove(&group) {
-                    self.bytes -= old.bytes();
-                }
-                if self.offsets.has(&group) {
-                    self.ensure(&group);
+                if matches!(self.find(&group), Some(Group::Classic(_))) {
+                    self.drop_replayed(&group);
                 }
             }
-            (_, _) => {}
+            (key, value) => self.replay_consumer(&key, value.as_deref())?,
         }
         Ok(())
+    }
+
+    /// Takes out a group whose tombstone was read. Offsets that are left make it one again.
+    pub(crate) fn drop_replayed(&mut self, id: &Arc<str>) {
+        if let Some(old) = self.by_id.remove(id) {
+            self.bytes -= old.bytes();
+        }
+        if self.offsets.has(id) {
+            self.ensure(id);
+        }
     }
 
     /// As [`Groups::forget_if_nothing`], while no timer runs yet.
@@ -166,10 +182,15 @@ impl Groups {
             Request::Sync(sync) => return self.sync(step, to, sync),
             Request::Heartbeat(heartbeat) => {
                 let beat = |group: &mut Group| match group {
-                    Group::Classic(group) => group.heartbeat(step, heartbeat),
+                    Group::Classic(group) => Some(group.heartbeat(step, heartbeat)),
+                    Group::Consumer(_) => None,
                 };
                 let result = self.change(&heartbeat.group, beat);
-                Reply::Heartbeat(result.unwrap_or_else(|| Err(unknown(&heartbeat.group))))
+                Reply::Heartbeat(match result {
+                    Some(Some(result)) => result,
+                    Some(None) => self.heartbeat_consumer(step, heartbeat),
+                    None => Err(unknown(&heartbeat.group)),
+                })
             }
             Request::Leave(leave) => self.leave(step, leave),
             Request::Commit(commit) => Reply::Committed(self.commit(step, commit)),
@@ -180,10 +201,12 @@ impl Groups {
             Request::Describe(group) => Reply::Described(self.describe(group)),
             Request::List(filters) => Reply::Listed(self.list(filters)),
             Request::Delete(group) => Reply::Deleted(self.delete(step, group)),
-            Request::ConsumerHeartbeat(_) => {
-                Reply::ConsumerHeartbeat(Err(GroupError::CoordinatorNotAvailable))
+            Request::ConsumerHeartbeat(heartbeat) => {
+                Reply::ConsumerHeartbeat(self.consumer_heartbeat(step, heartbeat))
             }
-            Request::ConsumerDescribe(group) => Reply::ConsumerDescribed(Err(not_found(group))),
+            Request::ConsumerDescribe(group) => {
+                Reply::ConsumerDescribed(self.describe_consumer(step, group))
+            }
         };
         step.reply(to, reply);
     }
@@ -192,8 +215,13 @@ impl Groups {
         if let Err(error) = self.validate_join(step, join) {
             return classic::refuse_join(step, to, error, &join.member);
         }
-        let joined = self.change(&join.group, |group| match group {
-            Group::Classic(group) => group.join(step, to, join),
+        if self.join_consumer(step, to, join).is_some() {
+            return;
+        }
+        let joined = self.change(&join.group, |group| {
+            if let Group::Classic(group) = group {
+                group.join(step, to, join);
+            }
         });
         if joined.is_some() {
             return;
@@ -234,31 +262,46 @@ impl Groups {
     }
 
     fn sync(&mut self, step: &mut Step<'_>, to: ReplyTo, sync: &SyncGroup) {
-        let synced = self.change(&sync.group, |group| match group {
-            Group::Classic(group) => group.sync(step, to, sync),
+        let is_classic = self.change(&sync.group, |group| match group {
+            Group::Classic(group) => {
+                group.sync(step, to, sync);
+                true
+            }
+            Group::Consumer(_) => false,
         });
-        if synced.is_none() {
-            step.reply(to, Reply::Synced(Err(unknown(&sync.group))));
+        match is_classic {
+            Some(true) => {}
+            Some(false) => self.sync_consumer(step, to, sync),
+            None => step.reply(to, Reply::Synced(Err(unknown(&sync.group)))),
         }
     }
 
     fn leave(&mut self, step: &mut Step<'_>, leave: &LeaveGroup) -> Reply {
         let left = self.change(&leave.group, |group| match group {
-            Group::Classic(group) => group.leave(step, leave),
+            Group::Classic(group) => Some(group.leave(step, leave)),
+            Group::Consumer(_) => None,
         });
-        Reply::Left(left.ok_or_else(|| unknown(&leave.group)))
+        match left {
+            Some(Some(results)) => Reply::Left(Ok(results)),
+            Some(None) => self.leave_consumer(step, leave),
+            None => Reply::Left(Err(unknown(&leave.group))),
+        }
     }
 
     /// A member has committed.
     pub(crate) fn note_commit(&mut self, step: &mut Step<'_>, group: &str, member: &Arc<str>) {
         self.change(group, |group| match group {
             Group::Classic(group) => group.note_commit(step, member),
+            Group::Consumer(_) => {}
         });
     }
 
     fn describe(&self, id: &str) -> Result<Description, GroupError> {
         match self.find(id) {
             Some(Group::Classic(group)) => Ok(group.describe()),
+            Some(Group::Consumer(_)) => Err(GroupError::GroupIdNotFound(format!(
+                "Group {id} is not a classic group."
+            ))),
             None => Err(not_found(id)),
         }
     }
@@ -296,25 +339,18 @@ impl Groups {
     pub(crate) fn due(&mut self, step: &mut Step<'_>, id: TimerId, timer: &Timer) {
         match timer {
             Timer::Retention => self.expire(step),
+            Timer::Consumer(group) => self.consumer_due(step, group),
             Timer::Session(group, member) => {
-                self.change(group, |group| match group {
-                    Group::Classic(group) => group.session_due(step, member, id),
-                });
+                self.change_classic(group, |group| group.session_due(step, member, id));
             }
             Timer::Pending(group, member) => {
-                self.change(group, |group| match group {
-                    Group::Classic(group) => group.pending_due(step, member, id),
-                });
+                self.change_classic(group, |group| group.pending_due(step, member, id));
             }
             Timer::Join(group) => {
-                self.change(group, |group| match group {
-                    Group::Classic(group) => group.join_due(step, id),
-                });
+                self.change_classic(group, |group| group.join_due(step, id));
             }
             Timer::Sync(group) => {
-                self.change(group, |group| match group {
-                    Group::Classic(group) => group.sync_due(step, id),
-                });
+                self.change_classic(group, |group| group.sync_due(step, id));
             }
         }
     }

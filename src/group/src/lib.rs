@@ -16,12 +16,12 @@ mod classic;
 mod config;
 mod consumer;
 mod coordinator;
+mod crossing;
 mod error;
 mod group;
 mod groups;
 mod offsets;
 mod outcome;
-#[allow(dead_code, unused_imports)] // Until the groups that keep themselves in them are here.
 mod records;
 mod reply;
 mod request;
@@ -32,7 +32,7 @@ mod timers;
 mod topics;
 
 pub use assignor::{Assignor, Partitions, Subscriber};
-pub use config::GroupConfig;
+pub use config::{GroupConfig, MigrationPolicy};
 pub use consumer::TopicPattern;
 pub use coordinator::Coordinator;
 pub use error::GroupError;

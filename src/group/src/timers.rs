@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Join(Arc<str>),
     /// The members of a group must have synced.
     Sync(Arc<str>),
+    /// Something is due in a group of the new protocol.
+    Consumer(Arc<str>),
     /// Offsets may have expired.
     Retention,
 }

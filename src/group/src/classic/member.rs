@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::consumer::ClassicStateMember;
 use crate::error::GroupError;
 use crate::outcome::ReplyTo;
 use crate::records::MemberValue;
@@ -61,6 +62,24 @@ impl Member {
             join: None,
             sync: None,
             new: true,
+            deadline: Duration::ZERO,
+            timer: None,
+        }
+    }
+
+    /// A member that comes from a group of the new protocol.
+    pub(super) fn crossing(state: ClassicStateMember) -> Member {
+        Member {
+            instance: state.instance,
+            client_id: state.client_id,
+            client_host: state.client_host,
+            rebalance_timeout_ms: state.rebalance_timeout_ms,
+            session_timeout_ms: state.session_timeout_ms,
+            protocols: state.protocols,
+            assignment: state.assignment,
+            join: None,
+            sync: None,
+            new: false,
             deadline: Duration::ZERO,
             timer: None,
         }

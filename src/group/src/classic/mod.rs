@@ -9,6 +9,7 @@
 //! one join and one sync; the record that was written last tells of the newest generation whose
 //! assignments anybody has seen.
 
+mod crossing;
 mod describe;
 mod join;
 mod member;

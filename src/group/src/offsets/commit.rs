@@ -54,6 +54,9 @@ impl Groups {
             .map(|(offset, resolved)| {
                 let (topic, id) = resolved?;
                 allowed.clone()?;
+                if let Some(group) = self.find(&commit.group) {
+                    group.validate_offset(commit, id, offset.partition)?;
+                }
                 self.commit_one(step, commit, offset, &topic, id)
             })
             .collect()

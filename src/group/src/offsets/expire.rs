@@ -71,7 +71,7 @@ impl Groups {
             };
             self.offsets
                 .remove_where(id, room, &mut step.outcome.records, |topic, value| {
-                    !group.is_subscribed(topic) && is_expired(group, value, now_ms, retention_ms)
+                    is_expired(group, value, now_ms, retention_ms) && !group.is_subscribed(topic)
                 });
             if !self.offsets.has(id) && group.is_idle() {
                 group.tombstones(&mut step.outcome.records);

@@ -112,6 +112,21 @@ impl Key {
         writer.finish()
     }
 
+    /// The group that the record belongs to.
+    pub(crate) fn group(&self) -> &Arc<str> {
+        match self {
+            Key::Offset { group, .. }
+            | Key::Group { group }
+            | Key::ConsumerGroup { group }
+            | Key::ConsumerPartitions { group }
+            | Key::ConsumerMember { group, .. }
+            | Key::TargetEpoch { group }
+            | Key::TargetMember { group, .. }
+            | Key::CurrentMember { group, .. }
+            | Key::Regex { group, .. } => group,
+        }
+    }
+
     fn version(&self) -> i16 {
         match self {
             Key::Offset { .. } => 1,
