@@ -20,6 +20,8 @@ mod crossing;
 mod error;
 mod group;
 mod groups;
+#[cfg(test)]
+mod model;
 mod offsets;
 mod outcome;
 mod records;

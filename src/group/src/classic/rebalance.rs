@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::GroupError;
+use crate::records::GroupValue;
 use crate::reply::{Joined, JoinedMember, Reply};
 use crate::step::Step;
 use crate::timers::{Timer, TimerId};
@@ -203,7 +204,40 @@ impl ClassicGroup {
         }
     }
 
+    /// Records new ids of static members under the generation that was recorded last. A machine
+    /// that is rebuilt before the next one is recorded would otherwise know them by their old ids,
+    /// and fence them for ever; Kafka does.
+    fn record_new_ids(&mut self, step: &mut Step<'_>) {
+        if self.statics.is_empty() {
+            return;
+        }
+        let durable = self.durable.as_ref();
+        let Some(mut value) = durable.and_then(|value| GroupValue::decode(value).ok()) else {
+            return;
+        };
+        let mut changed = false;
+        for member in &mut value.members {
+            let instance = member.instance.as_ref();
+            let Some(id) = instance.and_then(|instance| self.statics.get(instance)) else {
+                continue;
+            };
+            if *id != member.member {
+                if value.leader.as_ref() == Some(&member.member) {
+                    value.leader = Some(id.clone());
+                }
+                member.member = id.clone();
+                changed = true;
+            }
+        }
+        if changed {
+            let value = value.encode();
+            self.durable = Some(value.clone());
+            step.record(self.key().record(value));
+        }
+    }
+
     fn answer_joins(&mut self, step: &mut Step<'_>) {
+        self.record_new_ids(step);
         let ids: Vec<Arc<str>> = self.members.keys().cloned().collect();
         for id in ids {
             let members = if self.is_leader(&id) {

@@ -280,6 +280,35 @@ fn a_static_member_that_joins_twice_at_once_fences_its_other_self() {
 }
 
 #[test]
+fn a_static_member_that_came_back_is_not_fenced_if_the_rebalance_is_lost_in_a_restart() {
+    let mut rig = Rig::eager();
+    let to = rig.send(Request::Join(static_join("g", "", "a")));
+    rig.pass(0);
+    let old = rig.joined(to).member;
+    let to = rig.send(Request::Sync(sync("g", 1, &old, &[&old])));
+    synced(&mut rig, to);
+    let other = rig.send(Request::Join(old_join("g")));
+    let to = rig.send(Request::Join(static_join("g", "", "a")));
+    let new = rig.joined(to).member;
+    rig.joined(other);
+    rig.restart(rig.log.len());
+    let sync = |member: &str| SyncGroup {
+        instance: Some("a".into()),
+        ..sync("g", 2, member, &[])
+    };
+    assert_eq!(
+        sync_error(&mut rig, sync(&new)),
+        GroupError::IllegalGeneration
+    );
+    assert_eq!(
+        sync_error(&mut rig, sync(&old)),
+        GroupError::FencedInstanceId
+    );
+    let to = rig.send(Request::Join(static_join("g", &new, "a")));
+    assert_eq!(rig.joined(to).generation, 2);
+}
+
+#[test]
 fn an_administrator_removes_a_static_member_by_its_instance_alone() {
     let mut rig = Rig::eager();
     let to = rig.send(Request::Join(static_join("g", "", "a")));
