@@ -10,9 +10,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::RecoveryReport;
+use super::past::Checkpoints;
 use super::replay::Replay;
 use super::scan::OldWal;
-use super::{Checkpoints, RecoveryReport};
+use crate::checkpoint::reader::Doubtful;
 use crate::checkpoint::writer::{directory, file_name, slot};
 use crate::error::{Corrupt, StorageError};
 use crate::ids::Generation;
@@ -36,7 +38,7 @@ pub(super) fn judge(
     {
         let read = checkpoints.read.get(&key).copied().unwrap_or_default();
         let testified = checkpoints.testified.get(&key).copied().unwrap_or_default();
-        let is_doubtful = |d: &&super::Doubtful| (d.generation, d.shard) == key;
+        let is_doubtful = |d: &&Doubtful| (d.generation, d.shard) == key;
         let is_rotten = testified > read;
         if !is_rotten && !checkpoints.doubtful.iter().any(|d| is_doubtful(&d)) {
             continue;

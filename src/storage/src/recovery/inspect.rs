@@ -3,8 +3,9 @@
 
 use tailwater_shards::wall_clock_ms;
 
+use super::past::{scan_all, take_checkpoints};
 use super::replay::Replay;
-use super::{RecoveryReport, SeedLog, open, scan_all, take_checkpoints};
+use super::{RecoveryReport, SeedLog, enter, open};
 use crate::checkpoint::reader;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
@@ -30,7 +31,7 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
             what,
         });
     };
-    open::check_wal_dir(config, &root).await?;
+    enter::check_wal_dir(config, &root).await?;
     let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
     let checkpoints_read = slots.len();
     let mut replay = Replay::default();

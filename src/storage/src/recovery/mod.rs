@@ -7,8 +7,10 @@
 #![deny(clippy::indexing_slicing)]
 
 mod doubt;
+mod enter;
 mod inspect;
 mod open;
+mod past;
 mod relog;
 mod replay;
 mod scan;
@@ -21,24 +23,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{dir, now, spawn, wall_clock_ms};
+use tailwater_shards::{dir, wall_clock_ms};
 use uuid::Uuid;
 
 pub(crate) use self::inspect::inspect;
-use self::open::{Headless, Held};
-use self::relog::Unproven;
+use self::past::Read;
 use self::replay::Replay;
 pub(crate) use self::replay::SeedLog;
-pub(crate) use self::scan::{Known, OldWal, Sink};
 pub use self::seeds::ShardSeed;
 pub(crate) use self::seeds::{Handoff, OldFileInfo};
-use crate::checkpoint::format::Seal;
-use crate::checkpoint::reader::{self, Doubtful, Slot};
-use crate::checkpoint::writer::directory;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
 use crate::ids::{Generation, TopicPartition, owner};
-use crate::root::{self, Root};
+use crate::root::Root;
 use crate::wal::StreamStart;
 
 /// The metadata that a start found: the last snapshot and the entries after it, in order.
@@ -96,20 +93,6 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
-/// What the checkpoints of all generations say together.
-#[derive(Default)]
-struct Checkpoints {
-    /// By generation and shard.
-    known: BTreeMap<(Generation, u16), Known>,
-    seals: BTreeMap<(Generation, u16), u64>,
-    retired_below: Generation,
-    doubtful: Vec<Doubtful>,
-    /// The number of the last checkpoint read.
-    read: BTreeMap<(Generation, u16), u64>,
-    /// The last one that a commit of the WAL says was durable.
-    testified: BTreeMap<(Generation, u16), u64>,
-}
-
 /// Phase one of a start, on shard 0, before anything is served.
 ///
 /// `known_topics` is called once, with the metadata, and names the topics that live. When it cannot
@@ -126,14 +109,14 @@ pub async fn recover(
 ) -> Result<Recovered, StorageError> {
     assert!(shards > 0, "a broker has at least one shard");
     let mut report = RecoveryReport::default();
-    let (mut root, mut held) = enter(config, node_id, &mut report).await?;
+    let (mut root, mut held) = enter::enter(config, node_id, &mut report).await?;
     let Read {
         mut replay,
         checkpoints,
         wals,
         mut past,
         has_checkpoints,
-    } = Box::pin(read_past(config, &mut root, &mut held, &mut report)).await?;
+    } = Box::pin(past::read_past(config, &mut root, &mut held, &mut report)).await?;
 
     let (entries, metadata_next) = replay.metadata_entries()?;
     let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
@@ -150,7 +133,7 @@ pub async fn recover(
     root.node_id = node_id;
     let shards_before = std::mem::replace(&mut root.shards, shards);
     // Before the root file, so that one is never there without them.
-    make_directories(config).await?;
+    enter::make_directories(config).await?;
     root.store(&config.data_dir).await?;
     let relogged = relog::relog(
         config,
@@ -165,7 +148,7 @@ pub async fn recover(
     let stream = seal::seal_past(config, &root, &past.seals, &mut held).await?;
 
     let handoff = Handoff::new(shards);
-    hold_locks(held, Arc::clone(&handoff));
+    enter::hold_locks(held, Arc::clone(&handoff));
     let has_past = has_checkpoints || !past.files.is_empty();
     let files = Arc::new(past.files);
     let mut seeds = empty_seeds(&root, &files, has_past, &handoff);
@@ -186,87 +169,6 @@ pub async fn recover(
         seeds,
         report,
     })
-}
-
-/// What there is on the disk, read.
-struct Read {
-    replay: Replay,
-    checkpoints: Checkpoints,
-    wals: Vec<OldWal>,
-    past: Past,
-    has_checkpoints: bool,
-}
-
-/// Locks, syncs and reads checkpoints and WALs.
-async fn read_past(
-    config: &StorageConfig,
-    root: &mut Root,
-    held: &mut Held,
-    report: &mut RecoveryReport,
-) -> Result<Read, StorageError> {
-    let mut replay = Replay::default();
-    timed(&mut report.waited_ms, open::lock_checkpoints(config, held)).await?;
-    let (slots, doubtful) = reader::read_all(&config.data_dir, root.cluster_id).await?;
-    let has_checkpoints = !slots.is_empty();
-    let mut checkpoints = take_checkpoints(slots, &mut replay);
-    checkpoints.doubtful = doubtful;
-    let retired_below = checkpoints.retired_below;
-    let opened = open::open_wals(config, root, retired_below, Some(held));
-    let (mut wals, headless) = timed(&mut report.waited_ms, Box::pin(opened)).await?;
-    root.has_wal |= !wals.is_empty();
-    let past = Box::pin(scan_all(
-        config,
-        &mut wals,
-        &headless,
-        &mut checkpoints,
-        &mut replay,
-        report,
-    ))
-    .await?;
-    Ok(Read {
-        replay,
-        checkpoints,
-        wals,
-        past,
-        has_checkpoints,
-    })
-}
-
-/// Adds what something takes, in milliseconds.
-async fn timed<T>(sum_ms: &mut u64, waited_for: impl Future<Output = T>) -> T {
-    let begun = now();
-    let outcome = waited_for.await;
-    *sum_ms += u64::try_from((now() - begun).as_millis()).unwrap_or(u64::MAX);
-    outcome
-}
-
-/// Locks the data directory and reads its root file, or makes one.
-async fn enter(
-    config: &StorageConfig,
-    node_id: i32,
-    report: &mut RecoveryReport,
-) -> Result<(Root, Held), StorageError> {
-    // Looked at before anything is made, so that a wrong directory stays as it is.
-    check_root(
-        config,
-        node_id,
-        Root::load(&config.data_dir).await?.as_ref(),
-    )
-    .await?;
-    let lock = timed(&mut report.waited_ms, open::lock_directory(config)).await?;
-    let held = Held {
-        lock,
-        past: Vec::new(),
-    };
-    // And again under the lock: another process may have been at work until just now.
-    let root = Root::load(&config.data_dir).await?;
-    check_root(config, node_id, root.as_ref()).await?;
-    report.new_directory = root.is_none();
-    let root = match root {
-        Some(root) => root,
-        None => new_root(config, node_id).await?,
-    };
-    Ok((root, held))
 }
 
 /// A seed for each shard, with what is the same for all.
@@ -310,207 +212,6 @@ where
             .expect("an owner is a shard");
         seed.logs.push((tp, log));
     }
-}
-
-async fn check_root(
-    config: &StorageConfig,
-    node_id: i32,
-    root: Option<&Root>,
-) -> Result<(), StorageError> {
-    let Some(root) = root else {
-        return root::require_empty(&config.data_dir).await;
-    };
-    if root.node_id != node_id {
-        return Err(StorageError::Foreign {
-            path: root::path(&config.data_dir),
-            what: format!("it belongs to node {}, not {node_id}", root.node_id),
-        });
-    }
-    open::check_wal_dir(config, root).await
-}
-
-/// The root of a new data directory; its generation is raised before it is stored.
-async fn new_root(config: &StorageConfig, node_id: i32) -> Result<Root, StorageError> {
-    let cluster_id = Uuid::from_bytes(tailwater_shards::random_uuid());
-    let mut wal_dir_id = Uuid::nil();
-    if let Some(wal_dir) = &config.wal_dir {
-        open::create_durably(wal_dir).await?;
-        let entries = dir::list(wal_dir)
-            .await
-            .map_err(StorageError::io("cannot list", wal_dir))?;
-        // A first start that was interrupted leaves an identity and no WAL.
-        if entries.iter().any(|entry| entry.name.ends_with(".wal")) {
-            let what = "the WAL directory belongs to another data directory".to_owned();
-            return Err(StorageError::Foreign {
-                path: wal_dir.clone(),
-                what,
-            });
-        }
-        wal_dir_id = Uuid::from_bytes(tailwater_shards::random_uuid());
-        root::store_wal_dir_id(wal_dir, cluster_id, wal_dir_id).await?;
-    }
-    Ok(Root {
-        cluster_id,
-        generation: Generation(0),
-        node_id,
-        shards: 0,
-        wal_dir_id,
-        has_wal: false,
-    })
-}
-
-/// Takes the newest record of every partition, and what is known of the WALs.
-fn take_checkpoints(slots: Vec<Slot>, replay: &mut Replay) -> Checkpoints {
-    let mut all = Checkpoints::default();
-    for slot in &slots {
-        let newest = slot.groups.iter().map(|group| group.retired_below).max();
-        all.retired_below = all.retired_below.max(newest.unwrap_or_default());
-    }
-    for slot in slots
-        .into_iter()
-        .filter(|slot| slot.generation >= all.retired_below)
-    {
-        all.read
-            .insert((slot.generation, slot.shard), slot.number());
-        let known = all.known.entry((slot.generation, slot.shard)).or_default();
-        for group in slot.groups {
-            known.from_lsn = known.from_lsn.max(group.replay_lsn);
-            known.durable_lsn = known.durable_lsn.max(group.durable_lsn);
-            for seal in group.seals {
-                add_seal(&mut all.seals, seal);
-            }
-            if let Some((upto, bytes)) = group.metadata {
-                let newer = replay
-                    .metadata_snapshot
-                    .as_ref()
-                    .is_none_or(|(had, _)| *had <= upto);
-                if newer {
-                    replay.metadata_snapshot = Some((upto, bytes));
-                }
-            }
-            for record in group.partitions {
-                let tp = record.tp;
-                if record.dropped {
-                    replay.partitions.remove(&tp);
-                    replay.dropped.insert(tp);
-                } else {
-                    replay.dropped.remove(&tp);
-                    replay.partitions.entry(tp).or_default().record = Some(record);
-                }
-            }
-        }
-    }
-    all
-}
-
-/// Two generations that sealed the same WAL agree; if they did not, the earlier end would be the
-/// one that nothing was served beyond.
-fn add_seal(seals: &mut BTreeMap<(Generation, u16), u64>, seal: Seal) {
-    seals
-        .entry((seal.generation, seal.shard))
-        .and_modify(|end| *end = seal.end_lsn.min(*end))
-        .or_insert(seal.end_lsn);
-}
-
-impl Checkpoints {
-    /// Where a later generation has sealed the WAL.
-    fn seal_of(&self, wal: &(Generation, u16)) -> Option<u64> {
-        let seal = self.seals.get(wal).copied();
-        seal.filter(|_| !planted::is(Planted::StaleCommitPastSeal))
-    }
-}
-
-/// What the WALs of the past come to.
-#[derive(Default)]
-struct Past {
-    seals: Vec<Seal>,
-    files: Vec<OldFileInfo>,
-    unproven: Vec<Unproven>,
-}
-
-async fn scan_all(
-    config: &StorageConfig,
-    wals: &mut [OldWal],
-    headless: &[Headless],
-    checkpoints: &mut Checkpoints,
-    replay: &mut Replay,
-    report: &mut RecoveryReport,
-) -> Result<Past, StorageError> {
-    seal::read_seals(wals, checkpoints).await?;
-    open::refuse_headless(headless, checkpoints)?;
-    let mut past = Past::default();
-    let had_wal: Vec<_> = wals.iter().map(|wal| (wal.generation, wal.shard)).collect();
-    for (index, wal) in wals.iter_mut().enumerate() {
-        let key = (wal.generation, wal.shard);
-        let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
-        known.seal = checkpoints.seal_of(&key);
-        for file in &wal.files {
-            let Some(what) = file
-                .header_damage
-                .filter(|_| file.end_lsn() > known.from_lsn)
-            else {
-                continue;
-            };
-            report.damage.push(Corrupt {
-                file: file.path.clone(),
-                position: 0,
-                what: what.to_owned(),
-            });
-        }
-        replay.file_base = past.files.len();
-        let scanned = wal.scan(known, replay).await;
-        past.unproven
-            .extend(scanned.unproven_lsn.map(|from_lsn| Unproven {
-                wal: index,
-                file_base: replay.file_base,
-                from_lsn,
-                end_lsn: scanned.end_lsn,
-            }));
-        checkpoints.testified.insert(key, scanned.checkpoint);
-        report.commits += scanned.commits;
-        report.torn_tails += usize::from(scanned.torn);
-        past.seals.push(Seal {
-            generation: wal.generation,
-            shard: wal.shard,
-            end_lsn: scanned.end_lsn,
-        });
-        past.files.extend(wal.files.iter().map(|file| OldFileInfo {
-            name: file.name,
-            bytes: file.bytes,
-            start_lsn: file.start_lsn,
-        }));
-    }
-    report.damage.append(&mut replay.noticed);
-    doubt::judge(&config.data_dir, wals, checkpoints, replay, report)?;
-    replay
-        .missing_in
-        .get_or_insert_with(|| (config.wal_path(), 0));
-    // A WAL that a seal or a checkpoint knows to hold something, and of which no file is there.
-    let sealed = checkpoints.seals.iter().map(|(key, end)| (*key, *end));
-    let checked = checkpoints
-        .known
-        .iter()
-        .map(|(key, known)| (*key, known.durable_lsn));
-    for ((generation, shard), end) in sealed.chain(checked) {
-        let needed = end
-            > checkpoints
-                .known
-                .get(&(generation, shard))
-                .map_or(0, |k| k.from_lsn);
-        if needed
-            && generation >= checkpoints.retired_below
-            && !had_wal.contains(&(generation, shard))
-        {
-            let what = "all files of a WAL that is still needed are missing".to_owned();
-            let file = format!("WAL of generation {generation}, shard {shard}").into();
-            replay.lost_unknown(&Corrupt {
-                file,
-                position: end,
-                what,
-            });
-        }
-    }
-    Ok(past)
 }
 
 fn assemble(
@@ -562,25 +263,4 @@ async fn unknown_directories(
         }
     }
     Ok(unknown)
-}
-
-async fn make_directories(config: &StorageConfig) -> Result<(), StorageError> {
-    for path in [config.wal_path(), directory(&config.data_dir)] {
-        open::create_durably(&path).await?;
-    }
-    Ok(())
-}
-
-/// The locks of the past's WALs are held until every shard has a locked WAL of its own; the lock
-/// file's as long as the process lives.
-fn hold_locks(held: Held, handoff: Arc<Handoff>) {
-    spawn("storage-locks", async move {
-        handoff.all_started.triggered().await;
-        for file in held.past {
-            file.close().await;
-        }
-        std::future::pending::<()>().await;
-        drop(held.lock);
-    })
-    .detach();
 }

@@ -1,168 +1,25 @@
-//! The first steps of a start: the directory is ours, nobody else is in it, and the WAL files of
-//! the past are locked and synced. Nothing is altered but for the lock file.
+//! The WAL files of the past: found, locked, synced, and each put in its place in its stream.
+//! Nothing is altered.
 #![deny(clippy::indexing_slicing)]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
+use tailwater_shards::{File, IoClass, OpenOptions, dir};
 use uuid::Uuid;
 
-use super::Checkpoints;
+use super::enter::{Held, lock};
+use super::past::Checkpoints;
 use super::scan::OldWal;
-use crate::checkpoint::reader;
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
 use crate::file_header::{FileHeader, HeaderProblem, Kind};
 use crate::ids::Generation;
 use crate::patience::Patience;
-use crate::root::{self, LOCK_NAME, Root};
+use crate::root::Root;
 use crate::wal::file::{WalFileHeader, WalName};
 use crate::wal::format::{COMMIT_HEADER_BYTES, CommitHeader};
 use crate::wal::reader::OldFile;
-
-const LOCK_RETRY: Duration = Duration::from_millis(50);
-
-/// Files that stay locked while the start goes on.
-pub(super) struct Held {
-    pub(super) lock: File,
-    /// WALs and checkpoints of the past.
-    pub(super) past: Vec<File>,
-}
-
-/// Takes the lock file's lock, for as long as the process lives.
-pub(super) async fn lock_directory(config: &StorageConfig) -> Result<File, StorageError> {
-    let data_dir = &config.data_dir;
-    create_durably(data_dir).await?;
-    let path = data_dir.join(LOCK_NAME);
-    let file = match File::open(
-        &path,
-        OpenOptions {
-            create_new: true,
-            write: true,
-        },
-    )
-    .await
-    {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            File::open(
-                &path,
-                OpenOptions {
-                    create_new: false,
-                    write: true,
-                },
-            )
-            .await
-        }
-        other => other,
-    };
-    let file = file.map_err(StorageError::io("cannot open", &path))?;
-    lock(&file, &path, config.lock_wait_ms).await?;
-    if file
-        .size()
-        .await
-        .map_err(StorageError::io("cannot measure", &path))?
-        < BLOCK
-    {
-        let block = DmaBuf::zeroed(tailwater_shards::BLOCK_BYTES).freeze();
-        let written = file.write(IoClass::Maintenance, 0, &block).await;
-        written.map_err(StorageError::io("cannot write", &path))?;
-    }
-    Ok(file)
-}
-
-/// Makes a directory and those above it that are missing, with their names durable.
-pub(super) async fn create_durably(path: &Path) -> Result<(), StorageError> {
-    dir::create_all(path)
-        .await
-        .map_err(StorageError::io("cannot create", path))?;
-    // A start that was interrupted may have made a directory and not its name durable, so those
-    // above are synced whoever made them; far above they may not be ours to sync.
-    for (index, made) in path.ancestors().enumerate() {
-        let Some(parent) = made.parent() else { break };
-        let parent = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        match dir::sync(parent).await {
-            Err(error) if index == 0 => return Err(StorageError::io("cannot sync", parent)(error)),
-            Err(_) => break,
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-/// A killed process keeps its locks until its last writes have landed, so a while is waited.
-async fn lock(file: &File, path: &Path, wait_ms: u64) -> Result<(), StorageError> {
-    let until = now() + Duration::from_millis(wait_ms);
-    loop {
-        if file
-            .try_lock()
-            .map_err(StorageError::io("cannot lock", path))?
-        {
-            return Ok(());
-        }
-        if now() >= until {
-            return Err(StorageError::Locked { path: path.into() });
-        }
-        sleep(LOCK_RETRY).await;
-    }
-}
-
-/// Locks and syncs the checkpoints of the past: what a killed process had still on its way to them
-/// has landed then, and what is read from them next is durable.
-pub(super) async fn lock_checkpoints(
-    config: &StorageConfig,
-    held: &mut Held,
-) -> Result<(), StorageError> {
-    for path in reader::list(&config.data_dir)
-        .await?
-        .into_values()
-        .flatten()
-    {
-        let options = OpenOptions {
-            create_new: false,
-            write: true,
-        };
-        let file = File::open(&path, options)
-            .await
-            .map_err(StorageError::io("cannot open", &path))?;
-        lock(&file, &path, config.lock_wait_ms).await?;
-        file.sync(IoClass::Maintenance)
-            .await
-            .map_err(StorageError::io("cannot sync", &path))?;
-        held.past.push(file);
-    }
-    Ok(())
-}
-
-/// Checks that the WAL directory is the one that the root file knows.
-pub(super) async fn check_wal_dir(config: &StorageConfig, root: &Root) -> Result<(), StorageError> {
-    let wal_dir = config.wal_path();
-    let foreign = |what: &str| {
-        Err(StorageError::Foreign {
-            path: wal_dir.clone(),
-            what: what.to_owned(),
-        })
-    };
-    let exists = dir::exists(&wal_dir).await;
-    let exists = exists.map_err(StorageError::io("cannot look for", &wal_dir))?;
-    match (&config.wal_dir, root.wal_dir_id.is_nil()) {
-        (None, false) => foreign("the WAL of this data directory is in a directory of its own"),
-        (Some(_), true) => foreign("the WAL of this data directory is inside it"),
-        // It was made before the root file.
-        _ if !exists => foreign("the WAL directory is missing"),
-        (None, true) => Ok(()),
-        (Some(_), false) => match root::load_wal_dir_id(&wal_dir).await? {
-            Some(id) if id == root.wal_dir_id => Ok(()),
-            Some(_) => foreign("the WAL directory belongs to another data directory"),
-            None => foreign("this is not the WAL directory of this data directory"),
-        },
-    }
-}
 
 /// Finds, locks and syncs the WAL files of the past, and reads their headers only then. Without
 /// somebody to hold them, they are only read.
@@ -170,39 +27,11 @@ pub(super) async fn open_wals(
     config: &StorageConfig,
     root: &Root,
     retired_below: Generation,
-    mut held: Option<&mut Held>,
+    held: Option<&mut Held>,
 ) -> Result<(Vec<OldWal>, Vec<Headless>), StorageError> {
-    let wal_dir = config.wal_path();
-    let mut found: Vec<(WalName, PathBuf, File)> = Vec::new();
-    let exists = dir::exists(&wal_dir).await;
-    if exists.map_err(StorageError::io("cannot look for", &wal_dir))? {
-        let entries = dir::list(&wal_dir)
-            .await
-            .map_err(StorageError::io("cannot list", &wal_dir))?;
-        for entry in entries {
-            let Some(name) = WalName::parse(&entry.name) else {
-                continue;
-            };
-            if name.generation < retired_below || name.generation > root.generation {
-                continue;
-            }
-            let path = wal_dir.join(&entry.name);
-            let options = OpenOptions {
-                create_new: false,
-                write: held.is_some(),
-            };
-            let file = File::open(&path, options)
-                .await
-                .map_err(StorageError::io("cannot open", &path))?;
-            if let Some(held) = &mut held {
-                lock(&file, &path, config.lock_wait_ms).await?;
-                held.past.push(file.clone());
-            }
-            found.push((name, path, file));
-        }
-    }
     // A read proves nothing durable: what is read after this sync is.
     let syncs = held.is_some() && !planted::is(Planted::TailServedBeforeSync);
+    let found = find_files(config, root, retired_below, held).await?;
     for (_, path, file) in found.iter().filter(|_| syncs) {
         let synced = file.sync(IoClass::Maintenance).await;
         synced.map_err(StorageError::io("cannot sync", path))?;
@@ -232,7 +61,7 @@ pub(super) async fn open_wals(
     if root.has_wal && wals.is_empty() {
         let what = "it holds no WAL of this data directory, which has had one".to_owned();
         return Err(StorageError::Foreign {
-            path: wal_dir,
+            path: config.wal_path(),
             what,
         });
     }
@@ -240,6 +69,46 @@ pub(super) async fn open_wals(
         wal.files.sort_by_key(|file| file.start_lsn);
     }
     Ok((wals, headless))
+}
+
+/// Opens the WAL files of the generations that count, and locks them if there is somebody to hold
+/// them; by name, and so by generation and shard.
+async fn find_files(
+    config: &StorageConfig,
+    root: &Root,
+    retired_below: Generation,
+    mut held: Option<&mut Held>,
+) -> Result<Vec<(WalName, PathBuf, File)>, StorageError> {
+    let wal_dir = config.wal_path();
+    let mut found = Vec::new();
+    let exists = dir::exists(&wal_dir).await;
+    if !exists.map_err(StorageError::io("cannot look for", &wal_dir))? {
+        return Ok(found);
+    }
+    let entries = dir::list(&wal_dir).await;
+    let entries = entries.map_err(StorageError::io("cannot list", &wal_dir))?;
+    for entry in entries {
+        let Some(name) = WalName::parse(&entry.name) else {
+            continue;
+        };
+        if name.generation < retired_below || name.generation > root.generation {
+            continue;
+        }
+        let path = wal_dir.join(&entry.name);
+        let options = OpenOptions {
+            create_new: false,
+            write: held.is_some(),
+        };
+        let file = File::open(&path, options)
+            .await
+            .map_err(StorageError::io("cannot open", &path))?;
+        if let Some(held) = &mut held {
+            lock(&file, &path, config.lock_wait_ms).await?;
+            held.past.push(file.clone());
+        }
+        found.push((name, path, file));
+    }
+    Ok(found)
 }
 
 /// A WAL file that was in use, and whose place in the stream cannot be read.

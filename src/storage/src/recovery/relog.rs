@@ -16,9 +16,10 @@ use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir};
 use uuid::Uuid;
 
-use super::open::Held;
+use super::enter::Held;
+use super::past::{Checkpoints, Past};
 use super::scan::OldWal;
-use super::{Checkpoints, OldFileInfo, Past, SeedLog};
+use super::{OldFileInfo, SeedLog};
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
 use crate::ids::TopicPartition;

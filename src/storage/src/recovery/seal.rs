@@ -4,9 +4,10 @@
 
 use tailwater_shards::{File, IoClass};
 
-use super::open::Held;
+use super::enter::Held;
+use super::past::{Checkpoints, add_seal};
+use super::relog;
 use super::scan::OldWal;
-use super::{Checkpoints, add_seal, relog};
 use crate::checkpoint::format::Seal;
 use crate::config::{BLOCK, StorageConfig};
 use crate::error::StorageError;
