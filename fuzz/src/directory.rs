@@ -37,7 +37,7 @@ const TOPICS_MAX: usize = 4;
 /// The kind of files that a target replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `wal/*.wal`, and the root file.
+    /// `wal/*.wal` and `wal/*.ends`, and the root file.
     Wal,
     /// `checkpoint/*`.
     Checkpoint,
@@ -49,7 +49,7 @@ impl Kind {
     fn has(self, name: &Path) -> bool {
         let extension = name.extension().and_then(|e| e.to_str());
         match self {
-            Kind::Wal => extension == Some("wal"),
+            Kind::Wal => matches!(extension, Some("wal" | "ends")),
             Kind::Checkpoint => name.starts_with("checkpoint"),
             Kind::Segment => matches!(extension, Some("log" | "index")),
         }
@@ -329,7 +329,10 @@ impl Template {
     }
 
     fn names(&self, kind: Kind) -> Vec<&PathBuf> {
-        self.files.keys().filter(|name| kind.has(name)).collect()
+        let mut names: Vec<_> = self.files.keys().filter(|name| kind.has(name)).collect();
+        // Inputs know the others by their places.
+        names.sort_by_key(|name| name.extension().is_some_and(|e| e == "ends"));
+        names
     }
 
     /// Writes the template's own files as inputs into the directory that the caller names: stored,

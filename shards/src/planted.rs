@@ -21,6 +21,10 @@ pub enum Planted {
     WalDirectoryNotSynced,
     /// WAL: a log counts as clear of a file when its last run is, and the others are not carried.
     CarryLost,
+    /// WAL: the witness says nothing: the last commits have no proof but what lies behind them.
+    EndNotWitnessed,
+    /// WAL: the witness says of what is only written that it is durable.
+    WitnessAhead,
     /// Recovery: an entry's body is taken without its checksum.
     TornTailAccepted,
     /// Recovery: what had been durable and does not hold any more is cut off in silence.
@@ -101,13 +105,15 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 44] = [
+    pub const ALL: [Planted; 46] = [
         Planted::AckBeforeSync,
         Planted::SyncCoversLaterWrites,
         Planted::WalFreedTooEarly,
         Planted::WalHeaderNotSynced,
         Planted::WalDirectoryNotSynced,
         Planted::CarryLost,
+        Planted::EndNotWitnessed,
+        Planted::WitnessAhead,
         Planted::TornTailAccepted,
         Planted::RotTakenForTornTail,
         Planted::StaleCommitPastSeal,

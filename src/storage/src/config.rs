@@ -42,6 +42,8 @@ pub struct StorageConfig {
     pub retention_interval_ms: u64,
     /// How long an idle flusher waits before it covers its last commit with an empty one.
     pub idle_cover_ms: u64,
+    /// How often it is said beside a busy WAL how far it is durable and where its logs end.
+    pub witness_interval_ms: u64,
     /// How long recovery waits for another process's locks before it gives up.
     pub lock_wait_ms: u64,
 }
@@ -65,6 +67,7 @@ impl StorageConfig {
             carry_below_bytes: 64 << 10,
             retention_interval_ms: 60_000,
             idle_cover_ms: 20,
+            witness_interval_ms: 1_000,
             lock_wait_ms: 5_000,
         }
     }

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Root,
     WalDir,
     Wal,
+    Witness,
     Checkpoint,
     Index,
 }
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Root => b"TWroot\r\n",
             Kind::WalDir => b"TWwald\r\n",
             Kind::Wal => b"TWwal.\r\n",
+            Kind::Witness => b"TWends\r\n",
             Kind::Checkpoint => b"TWckpt\r\n",
             Kind::Index => b"TWindx\r\n",
         }

@@ -15,6 +15,7 @@ use crate::file_header::{FileHeader, Kind};
 use crate::ids::Generation;
 use crate::wal::file::{WalFileHeader, WalName};
 use crate::wal::format::{COMMIT_HEADER_BYTES, CommitHeader, ENTRY_HEADER_BYTES, EntryHeader};
+use crate::wal::witness;
 
 /// How much of a file is set right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,13 @@ pub fn forge(name: &Path, bytes: &mut [u8], forgery: Forgery) {
         let id = Some(forgery.cluster_id);
         forge_header(Kind::Wal, id, Some(name.generation), bytes);
         forge_wal(name, bytes, forgery);
+    } else if let Some(key) = witness::parse_name(file) {
+        let id = Some(forgery.cluster_id);
+        forge_header(Kind::Witness, id, Some(key.0), bytes);
+        let slots = bytes.get_mut(BLOCK_BYTES..).unwrap_or_default();
+        for slot in slots.chunks_mut(witness::SLOT_BYTES) {
+            witness::forge_slot(slot, forgery.cluster_id, key);
+        }
     } else if let Some((generation, shard)) = parse_name(file) {
         let id = Some(forgery.cluster_id);
         forge_header(Kind::Checkpoint, id, Some(generation), bytes);

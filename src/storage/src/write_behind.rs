@@ -20,6 +20,7 @@ use crate::wal::file::{WalFile, WalName};
 use crate::wal::format::ENTRY_HEADER_BYTES;
 use crate::wal::gather::{CarryGroup, CarryItem, Span};
 use crate::wal::ring::FREEING_PART;
+use crate::wal::witness;
 
 /// From this part of what appends may take of the WAL on, files are freed.
 const FREE_FROM_PERCENT: u64 = 50;
@@ -436,7 +437,11 @@ async fn remove_past(shared: &Rc<Shared>) -> Result<(), StorageError> {
         .map_err(StorageError::io("cannot list", &wal_dir))?;
     let mut old: Vec<_> = entries
         .iter()
-        .filter(|e| WalName::parse(&e.name).is_some_and(|n| n.generation < shared.generation))
+        .filter(|entry| {
+            let file = WalName::parse(&entry.name).map(|name| name.generation);
+            let generation = file.or_else(|| Some(witness::parse_name(&entry.name)?.0));
+            generation.is_some_and(|generation| generation < shared.generation)
+        })
         .map(|entry| wal_dir.join(&entry.name))
         .collect();
     let is_past = |generation: &Generation| *generation < shared.generation;

@@ -11,6 +11,7 @@ use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
 use crate::ids::TopicPartition;
 use crate::root::{self, Root};
+use crate::wal::witness;
 
 /// What a start would find.
 pub(crate) struct Inspection {
@@ -38,6 +39,8 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
     let mut checkpoints = take_checkpoints(slots, &mut replay);
     checkpoints.doubtful = doubtful;
     let retired = checkpoints.retired_below;
+    let wal_dir = config.wal_path();
+    checkpoints.witnesses = witness::read_all(&wal_dir, root.cluster_id, retired).await?;
     let opened = open::open_wals(config, &root, retired, None);
     let (mut wals, headless) = Box::pin(opened).await?;
     let mut report = RecoveryReport::default();

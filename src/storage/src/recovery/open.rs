@@ -37,7 +37,7 @@ pub(super) async fn open_wals(
         synced.map_err(StorageError::io("cannot sync", path))?;
     }
     let mut wals: Vec<OldWal> = Vec::new();
-    let mut headless = Vec::new();
+    let (mut headless, mut unplaced) = (Vec::new(), Vec::new());
     for (name, path, file) in found {
         let old = match open_old(root.cluster_id, name, path, file).await? {
             Opened::Whole(old) => old,
@@ -45,7 +45,10 @@ pub(super) async fn open_wals(
                 headless.push(file);
                 continue;
             }
-            Opened::Unused => continue,
+            Opened::Unused(path) => {
+                unplaced.push((name, path));
+                continue;
+            }
         };
         match wals.last_mut() {
             Some(wal) if wal.generation == name.generation && wal.shard == name.shard => {
@@ -55,7 +58,15 @@ pub(super) async fn open_wals(
                 generation: name.generation,
                 shard: name.shard,
                 files: vec![old],
+                unplaced: Vec::new(),
             }),
+        }
+    }
+    for (name, path) in unplaced {
+        let is_own =
+            |wal: &&mut OldWal| (wal.generation, wal.shard) == (name.generation, name.shard);
+        if let Some(wal) = wals.iter_mut().find(is_own) {
+            wal.unplaced.push(path);
         }
     }
     if root.has_wal && wals.is_empty() {
@@ -122,7 +133,7 @@ pub(super) struct Headless {
 enum Opened {
     Whole(OldFile),
     Headless(Headless),
-    Unused,
+    Unused(PathBuf),
 }
 
 /// Refuses a start that would take the WAL's end for its middle: what lies in such a file may have
@@ -173,7 +184,7 @@ async fn open_old(
         own.shard == name.shard && own.seq == name.seq && own.bytes > BLOCK && ends
     });
     let Some(own) = own else {
-        return Ok(Opened::Unused);
+        return Ok(Opened::Unused(path));
     };
     let size = file.size().await;
     let size = size.map_err(StorageError::io("cannot measure", &path))?;
@@ -200,13 +211,13 @@ async fn without_header(
     let Some((first, _)) = CommitHeader::decode(&block.unwrap_or_default()) else {
         // A copy that counts is of a WAL with a seal.
         if is_readable || name.is_copy() || bytes <= BLOCK {
-            return Ok(Opened::Unused);
+            return Ok(Opened::Unused(path));
         }
         return Ok(find_commit(OldFile::new(name, path, 0, bytes, bytes, file)).await);
     };
     let is_own = first.generation == name.generation && first.shard == name.shard;
     if !is_own || first.lsn.checked_add(bytes).is_none() {
-        return Ok(Opened::Unused);
+        return Ok(Opened::Unused(path));
     }
     let mut old = OldFile::new(name, path, first.lsn, bytes, bytes, file);
     old.header_damage = Some(what);
@@ -233,5 +244,5 @@ async fn find_commit(mut old: OldFile) -> Opened {
         }
         at += BLOCK;
     }
-    Opened::Unused
+    Opened::Unused(old.path)
 }

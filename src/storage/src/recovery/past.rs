@@ -9,7 +9,7 @@ use super::enter::{self, Held, timed};
 use super::open::{self, Headless};
 use super::relog::Unproven;
 use super::replay::Replay;
-use super::scan::{Known, OldWal, Sink};
+use super::scan::{Known, OldWal};
 use super::seeds::OldFileInfo;
 use super::{RecoveryReport, doubt, seal};
 use crate::checkpoint::format::Seal;
@@ -18,6 +18,7 @@ use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
 use crate::ids::Generation;
 use crate::root::Root;
+use crate::wal::witness::{self, Testimony};
 
 /// What the checkpoints of all generations say together.
 #[derive(Default)]
@@ -26,6 +27,7 @@ pub(super) struct Checkpoints {
     pub(super) known: BTreeMap<(Generation, u16), Known>,
     pub(super) seals: BTreeMap<(Generation, u16), u64>,
     pub(super) retired_below: Generation,
+    pub(super) witnesses: BTreeMap<(Generation, u16), Testimony>,
     pub(super) doubtful: Vec<Doubtful>,
     /// The number of the last checkpoint read.
     pub(super) read: BTreeMap<(Generation, u16), u64>,
@@ -56,6 +58,8 @@ pub(super) async fn read_past(
     let mut checkpoints = take_checkpoints(slots, &mut replay);
     checkpoints.doubtful = doubtful;
     let retired_below = checkpoints.retired_below;
+    let wal_dir = config.wal_path();
+    checkpoints.witnesses = witness::read_all(&wal_dir, root.cluster_id, retired_below).await?;
     let opened = open::open_wals(config, root, retired_below, Some(held));
     let (mut wals, headless) = timed(&mut report.waited_ms, Box::pin(opened)).await?;
     root.has_wal |= !wals.is_empty();
@@ -183,6 +187,11 @@ impl Past {
         let key = (wal.generation, wal.shard);
         let mut known = checkpoints.known.get(&key).copied().unwrap_or_default();
         known.seal = checkpoints.seal_of(&key);
+        let witness = checkpoints.witnesses.get(&key);
+        if let Some(witness) = witness {
+            known.durable_lsn = known.durable_lsn.max(witness.durable_lsn);
+            known.witnessed = Some(witness.reach());
+        }
         let needed = wal.files.iter().filter(|f| f.end_lsn() > known.from_lsn);
         let damaged = needed.filter_map(|file| {
             Some(Corrupt {
@@ -194,6 +203,7 @@ impl Past {
         report.damage.extend(damaged);
         replay.file_base = self.files.len();
         let scanned = wal.scan(known, replay).await;
+        replay.compare(witness, known.from_lsn);
         self.unproven
             .extend(scanned.unproven_lsn.map(|from_lsn| Unproven {
                 wal: index,
@@ -225,7 +235,11 @@ fn miss_wals(wals: &[OldWal], checkpoints: &Checkpoints, replay: &mut Replay) {
         .known
         .iter()
         .map(|(key, known)| (*key, known.durable_lsn));
-    for (key, end) in sealed.chain(checked) {
+    let witnessed = checkpoints
+        .witnesses
+        .iter()
+        .map(|(key, witness)| (*key, witness.durable_lsn));
+    for (key, end) in sealed.chain(checked).chain(witnessed) {
         let known = checkpoints.known.get(&key);
         let is_needed = end > known.map_or(0, |known| known.from_lsn);
         let is_there = wals.iter().any(|wal| (wal.generation, wal.shard) == key);
@@ -234,7 +248,7 @@ fn miss_wals(wals: &[OldWal], checkpoints: &Checkpoints, replay: &mut Replay) {
         }
         let (generation, shard) = key;
         let what = "all files of a WAL that is still needed are missing".to_owned();
-        replay.lost_unknown(&Corrupt {
+        replay.lost_unknown.push(Corrupt {
             file: format!("WAL of generation {generation}, shard {shard}").into(),
             position: end,
             what,

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tailwater_record::batches;
 
-use super::scan::Sink;
+use super::scan::{LostRange, Sink};
 use crate::error::{Corrupt, StorageError};
 use crate::ids::TopicPartition;
 use crate::log::{BatchSummary, Epochs, PartitionRecord, RecoveredProducers, SegmentRecord};
 use crate::wal::format::{EntryHeader, EntryKind};
 use crate::wal::gather::Span;
+use crate::wal::witness::{Row, Testimony};
 
 /// A run in a WAL file of the past.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,8 @@ pub(crate) struct Partition {
     summaries: Vec<BatchSummary>,
     log_start: i64,
     lost: Vec<(i64, i64, Corrupt)>,
+    /// Where it ended at least, as a witness says, and what is lost of its WAL.
+    ended: Option<(i64, Option<Corrupt>)>,
 }
 
 #[derive(Default)]
@@ -65,6 +68,10 @@ pub(crate) struct Replay {
     /// Damage that cost nothing.
     pub(crate) noticed: Vec<Corrupt>,
     pub(crate) lost_unknown: Vec<Corrupt>,
+    /// What is lost of the WAL at hand, by LSN.
+    lost_ranges: Vec<LostRange>,
+    /// Metadata entries below this number had been durable; where the last one may have been.
+    metadata_end: (u64, Option<Corrupt>),
     /// What to name when records are missing of which nothing else is known: a file and a position.
     pub(crate) missing_in: Option<(PathBuf, u64)>,
     /// What is added to a file's index: the files of all WALs are numbered through.
@@ -72,7 +79,7 @@ pub(crate) struct Replay {
 }
 
 impl Sink for Replay {
-    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, _lsn: u64) {
+    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64) {
         if self.dropped.contains(&header.tp) {
             return;
         }
@@ -113,7 +120,7 @@ impl Sink for Replay {
                     self.lost_metadata = Some(damage.clone());
                 }
             }
-            EntryKind::LogStart | EntryKind::Seal => self.lost_unknown(damage),
+            EntryKind::LogStart | EntryKind::Seal => self.lost_unknown.push(damage.clone()),
         }
     }
 
@@ -121,8 +128,13 @@ impl Sink for Replay {
         self.noticed.push(damage);
     }
 
-    fn lost_unknown(&mut self, damage: &Corrupt) {
-        self.lost_unknown.push(damage.clone());
+    fn lost_range(&mut self, lost: LostRange) {
+        let list = match lost.accounted {
+            true => &mut self.noticed,
+            false => &mut self.lost_unknown,
+        };
+        list.push(lost.damage.clone());
+        self.lost_ranges.push(lost);
     }
 }
 
@@ -184,6 +196,14 @@ impl Partition {
         });
     }
 
+    /// A witness says where the log ended at least, and with what it may have been lost.
+    fn ended(&mut self, row: &Row, lost: Option<&Corrupt>) {
+        self.log_start = self.log_start.max(row.log_start);
+        if self.ended.as_ref().is_none_or(|(end, _)| *end < row.end) {
+            self.ended = Some((row.end, lost.cloned()));
+        }
+    }
+
     /// The log that checkpoint and runs come to.
     pub(crate) fn assemble(
         mut self,
@@ -218,7 +238,12 @@ impl Partition {
         if log.damage.is_none() {
             let missing = self.damage(&log, gap, expected_end);
             log.damage = missing.map(|what| {
-                what.unwrap_or_else(|until| missing_of(tp, log.end, until, missing_in))
+                what.unwrap_or_else(|until| {
+                    let lost = self.ended.take().and_then(|(_, lost)| lost);
+                    let place = lost.map(|lost| (lost.file, lost.position));
+                    let place = place.as_ref().unwrap_or(missing_in);
+                    missing_of(tp, log.end, until, place)
+                })
             });
         }
         let elsewhere = self.lost.drain(..).filter(|(_, end, _)| *end <= log.end);
@@ -290,6 +315,8 @@ impl Partition {
         if let Some((_, _, damage)) = named {
             return Some(Ok(damage.clone()));
         }
+        let ended = self.ended.as_ref().map_or(0, |(end, _)| *end);
+        let expected_end = expected_end.max(ended);
         let until = gap.or_else(|| (log.end < expected_end).then_some(expected_end))?;
         Some(Err(until))
     }
@@ -352,6 +379,26 @@ fn extend_segments(log: &mut SeedLog, run: &SeedRun, now_ms: i64) {
 }
 
 impl Replay {
+    /// Compares what the WAL has said, which was walked just now, with what its witness says. What
+    /// lies below the LSN the checkpoint knows.
+    pub(crate) fn compare(&mut self, witness: Option<&Testimony>, from_lsn: u64) {
+        let lost = std::mem::take(&mut self.lost_ranges);
+        let Some(witness) = witness else { return };
+        let last = lost.last().map(|lost| &lost.damage);
+        for row in witness.rows.iter().filter(|row| row.lsn >= from_lsn) {
+            if self.dropped.contains(&row.tp) {
+                continue;
+            }
+            // The last range that begins at or before it holds it, if any does.
+            let own = lost.iter().rev().find(|lost| lost.from <= row.lsn);
+            let own = own.map(|lost| &lost.damage).or(last);
+            self.partitions.entry(row.tp).or_default().ended(row, own);
+        }
+        if witness.metadata_end > self.metadata_end.0 {
+            self.metadata_end = (witness.metadata_end, last.cloned());
+        }
+    }
+
     /// The metadata entries after the snapshot, in order, and the number of the next one.
     pub(crate) fn metadata_entries(&self) -> Result<(Vec<Bytes>, u64), StorageError> {
         let mut next = self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto);
@@ -370,6 +417,14 @@ impl Replay {
         match &self.lost_metadata {
             // A copy may have been found elsewhere; but nothing can tell that the last one was.
             Some(damage) => Err(StorageError::Corrupt(damage.clone())),
+            None if next < self.metadata_end.0 => {
+                let (upto, lost) = &self.metadata_end;
+                let what =
+                    format!("metadata entries {next}..{upto} that had been durable are lost");
+                let place = lost.as_ref().map(|lost| (lost.file.clone(), lost.position));
+                let (file, position) = place.unwrap_or_else(|| ("WAL".into(), 0));
+                Err(StorageError::corrupt(file, position, what))
+            }
             None => Ok((entries, next)),
         }
     }

@@ -5,6 +5,8 @@
 //! otherwise it is the torn tail, and the WAL ends there.
 #![deny(clippy::indexing_slicing)]
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use tailwater_shards::planted::{self, Planted};
 
@@ -15,26 +17,30 @@ use crate::ids::Generation;
 use crate::wal::file::usize_of;
 use crate::wal::format::{
     COMMIT_HEADER_BYTES, CommitHeader, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, entry_headers,
+    mended, mended_entry,
 };
 use crate::wal::reader::OldFile;
+use crate::wal::witness::Reach;
 
 /// The WAL of one generation and shard, its files by start LSN.
 pub(crate) struct OldWal {
     pub(crate) generation: Generation,
     pub(crate) shard: u16,
     pub(crate) files: Vec<OldFile>,
+    /// Files of it whose place in the stream nobody can tell.
+    pub(crate) unplaced: Vec<PathBuf>,
 }
 
 /// Who takes what a scan finds.
 pub(crate) trait Sink {
     /// A valid entry; `position` is its body's in the file with this index.
-    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64, lsn: u64);
+    fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64);
     /// An acknowledged entry whose body does not hold.
     fn lost(&mut self, header: &EntryHeader, damage: &Corrupt);
     /// Damage that cost nothing.
     fn noticed(&mut self, damage: Corrupt);
-    /// Acknowledged entries of which nothing is known.
-    fn lost_unknown(&mut self, damage: &Corrupt);
+    /// Acknowledged commits whose entries nobody can read.
+    fn lost_range(&mut self, lost: LostRange);
 }
 
 /// What is known from elsewhere of a WAL's end.
@@ -46,6 +52,36 @@ pub(crate) struct Known {
     pub(crate) durable_lsn: u64,
     /// A later generation has sealed the WAL here.
     pub(crate) seal: Option<u64>,
+    /// What the witness knows of.
+    pub(crate) witnessed: Option<Reach>,
+}
+
+impl Known {
+    /// Whether the witness knows all that the commits between had to say.
+    fn accounts_for(&self, from: u64, upto: u64) -> bool {
+        self.witnessed
+            .is_some_and(|reach| reach.accounts_for(from, upto))
+    }
+}
+
+/// Commits that are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct LostRange {
+    pub(crate) from: u64,
+    /// The witness knows what was in them.
+    pub(crate) accounted: bool,
+    pub(crate) damage: Corrupt,
+}
+
+/// Where a walk through a WAL stands, and what it has seen.
+struct Walk {
+    known: Known,
+    scanned: Scanned,
+    /// The commit before, if it is known.
+    before: Option<(u64, u32)>,
+    lsn: u64,
+    proven_lsn: u64,
+    content_end: u64,
 }
 
 /// How a scan ended.
@@ -147,20 +183,24 @@ impl OldWal {
         evidence
     }
 
-    /// A commit whose header does not hold. Where it begins the next one knows, and how much it
-    /// holds its entries' own headers say: each has a checksum of its own, and the bodies begin
-    /// where the headers end. `None`: nobody can tell what was in it.
+    /// A commit whose header does not hold. Where it begins the next one knows, or the one before it;
+    /// how much it holds its entries' own headers say: each has a checksum of its own, and the bodies
+    /// begin where the headers end. `None`: nobody can tell what was in it.
     async fn without_header(
         &mut self,
         lsn: u64,
         next: Option<u64>,
+        durable: u64,
     ) -> Option<(CommitHeader, Bytes)> {
-        let next = next?;
-        let after = self.index_of(next)?;
-        let (after, _) = self.files.get_mut(after)?.header_at(next).await?;
-        if after.prev_lsn != lsn {
-            return None;
+        if let Some(next) = next {
+            let after = self.index_of(next)?;
+            let (after, _) = self.files.get_mut(after)?.header_at(next).await?;
+            if after.prev_lsn != lsn {
+                return None;
+            }
         }
+        // With nothing behind it, what was durable ends with it or later.
+        let upto = next.unwrap_or(durable);
         let index = self.index_of(lsn)?;
         let file = self.files.get_mut(index)?;
         let place = file.position_of(lsn);
@@ -169,10 +209,12 @@ impl OldWal {
             // It holds and belongs elsewhere: what was here is not.
             return None;
         }
-        let rest = usize_of(next.min(file.end_lsn()) - lsn);
+        let rest = usize_of(upto.min(file.end_lsn()) - lsn);
         let headers = block.get(COMMIT_HEADER_BYTES..)?;
         let (count, length) = if headers.iter().all(|byte| *byte == 0) {
-            (0, block.len())
+            // One that held nothing: a block of zeros could be any commit that is gone.
+            let (header, _) = mended(&block, CommitHeader::decode)?;
+            (header.lsn == lsn && header.entries == 0).then_some((0, block.len()))?
         } else {
             let first = EntryHeader::decode(headers.get(..ENTRY_HEADER_BYTES)?)?;
             let end = usize::try_from(first.body_offset).ok()?;
@@ -185,7 +227,7 @@ impl OldWal {
             let bodies_end = u64::from(last.body_offset) + u64::from(last.body_len);
             (count, blocks(usize_of(bodies_end)))
         };
-        let fits = match file.covers(next) {
+        let fits = match next.is_some_and(|next| file.covers(next)) {
             true => length == rest,
             false => length <= rest,
         };
@@ -204,85 +246,86 @@ impl OldWal {
         fits.then_some((header, commit))
     }
 
+    /// Where the next file begins, if nothing was ever written at the LSN, and that file begins with
+    /// a commit whose header does not hold: the damage is there.
+    async fn goes_on_in_next_file(&mut self, lsn: u64) -> Option<u64> {
+        let index = self.index_of(lsn)?;
+        let file = self.files.get_mut(index)?;
+        if file.start_lsn == lsn {
+            return None;
+        }
+        let place = file.position_of(lsn);
+        let block = file.at(place, tailwater_shards::BLOCK_BYTES).await?;
+        // What an earlier use of the file has left there holds, and has another LSN.
+        let is_unused =
+            block.iter().all(|byte| *byte == 0) || CommitHeader::decode(&block).is_some();
+        let begin = file.end_lsn();
+        let is_there = self.files.iter().any(|file| file.start_lsn == begin);
+        (is_unused && is_there && self.first_of(begin).await.is_none()).then_some(begin)
+    }
+
     /// Walks the WAL and hands every entry over, in order.
     pub(crate) async fn scan(&mut self, known: Known, sink: &mut impl Sink) -> Scanned {
-        let mut scanned = Scanned {
-            end_lsn: known.from_lsn,
-            ..Scanned::default()
-        };
-        let mut before = None;
-        let mut lsn = known.from_lsn;
-        let mut proven_lsn = known.durable_lsn;
-        let mut content_end = 0;
-        while known.seal.is_none_or(|seal| lsn < seal) {
-            let found = self.look(lsn, before).await;
-            match found {
+        let mut walk = Walk::new(known);
+        while known.seal.is_none_or(|seal| walk.lsn < seal) {
+            match self.look(walk.lsn, walk.before).await {
                 Found::Whole(header, sum, commit) => {
                     self.hand_over(&header, &commit, sink);
-                    scanned.commits += 1;
-                    proven_lsn = proven_lsn.max(header.durable_lsn);
-                    if has_content(&header, &commit) {
-                        content_end = header.end_lsn();
-                    }
-                    scanned.checkpoint = scanned.checkpoint.max(header.checkpoint);
-                    before = Some((lsn, sum));
-                    lsn = header.end_lsn();
-                    scanned.end_lsn = lsn;
-                    continue;
+                    walk.pass(&header, sum, has_content(&header, &commit));
                 }
-                Found::Jump(next) => {
-                    lsn = next;
-                    scanned.end_lsn = lsn;
-                    continue;
-                }
-                Found::Broken(..) | Found::Nothing => {}
-            }
-            let Evidence {
-                next,
-                durable_lsn,
-                checkpoint,
-            } = self.evidence_after(lsn).await;
-            scanned.checkpoint = scanned.checkpoint.max(checkpoint);
-            proven_lsn = proven_lsn.max(durable_lsn);
-            let durable = durable_lsn
-                .max(known.durable_lsn)
-                .max(known.seal.unwrap_or(0));
-            if durable <= lsn || planted::is(Planted::RotTakenForTornTail) {
-                scanned.torn = next.is_some() || matches!(found, Found::Broken(..));
-                break;
-            }
-            match found {
-                Found::Broken(header, sum, commit) => {
-                    self.hand_over_broken(&header, commit.as_ref(), sink);
-                    before = Some((lsn, sum));
-                    lsn = header.end_lsn();
-                }
-                _ => {
-                    before = None;
-                    if let Some((header, commit)) = self.without_header(lsn, next).await {
-                        let what =
-                            "a commit's header is damaged, and its entries are read without it";
-                        sink.noticed(self.damage_at(lsn, what));
-                        self.hand_over_broken(&header, Some(&commit), sink);
-                        lsn = header.end_lsn();
-                    } else {
-                        let what = "a commit that had been durable is damaged";
-                        sink.lost_unknown(&self.damage_at(lsn, what));
-                        lsn = next.unwrap_or(durable);
+                Found::Jump(next) => walk.go_on(next),
+                found => {
+                    if !self.judge(&mut walk, found, sink).await {
+                        break;
                     }
                 }
             }
-            scanned.end_lsn = lsn;
         }
-        if let Some(seal) = known.seal {
-            scanned.end_lsn = seal.max(known.from_lsn);
-        } else if content_end > proven_lsn {
-            scanned.unproven_lsn = Some(proven_lsn.max(known.from_lsn));
-        } else {
-            // Commits that hold nothing need not be there tomorrow.
-            scanned.end_lsn = scanned.end_lsn.min(proven_lsn.max(known.from_lsn));
+        walk.end()
+    }
+
+    /// Torn or rotten? `false`: torn, and the WAL ends here. Damage is named, what can be read of it
+    /// handed over, and passed.
+    async fn judge(&mut self, walk: &mut Walk, found: Found, sink: &mut impl Sink) -> bool {
+        let (known, lsn) = (walk.known, walk.lsn);
+        let evidence = self.evidence_after(lsn).await;
+        walk.scanned.checkpoint = walk.scanned.checkpoint.max(evidence.checkpoint);
+        walk.proven_lsn = walk.proven_lsn.max(evidence.durable_lsn);
+        let durable = evidence.durable_lsn.max(known.durable_lsn);
+        let durable = durable.max(known.seal.unwrap_or(0));
+        if durable <= lsn || planted::is(Planted::RotTakenForTornTail) {
+            walk.scanned.torn = evidence.next.is_some() || matches!(found, Found::Broken(..));
+            return false;
         }
-        scanned
+        if let Found::Broken(header, sum, commit) = found {
+            self.hand_over_broken(&header, commit.as_ref(), known, sink);
+            walk.go_on(header.end_lsn());
+            walk.before = Some((lsn, sum));
+            return true;
+        }
+        walk.before = None;
+        if let Some((header, commit)) = self.without_header(lsn, evidence.next, durable).await {
+            let what = "a commit's header is damaged, and its entries are read without it";
+            sink.noticed(self.damage_at(lsn, what));
+            self.hand_over_broken(&header, Some(&commit), known, sink);
+            walk.go_on(header.end_lsn());
+            return true;
+        }
+        let begin = self.goes_on_in_next_file(lsn).await;
+        if let Some(begin) = begin.filter(|begin| *begin < durable) {
+            walk.go_on(begin);
+            return true;
+        }
+        let next = evidence.next.unwrap_or(durable);
+        let what = "a commit that had been durable is damaged";
+        let lost = LostRange {
+            from: lsn,
+            accounted: known.accounts_for(lsn, next),
+            damage: self.damage_at(lsn, what),
+        };
+        sink.lost_range(lost);
+        walk.go_on(next);
+        true
     }
 
     fn damage_at(&self, lsn: u64, what: &str) -> Corrupt {
@@ -294,18 +337,32 @@ impl OldWal {
                 what: what.to_owned(),
             },
             None => Corrupt {
-                file: format!(
-                    "WAL of generation {}, shard {}",
-                    self.generation, self.shard
-                )
-                .into(),
-                position: lsn,
-                what: format!("{what}: its file is missing"),
+                file: self.unplaced.first().cloned().unwrap_or_else(|| {
+                    format!(
+                        "WAL of generation {}, shard {}",
+                        self.generation, self.shard
+                    )
+                    .into()
+                }),
+                position: if self.unplaced.is_empty() { lsn } else { 0 },
+                what: format!("{what}: its file is missing, or its place cannot be read"),
             },
         }
     }
 
     fn hand_over(&self, header: &CommitHeader, commit: &Bytes, sink: &mut impl Sink) {
+        let entries = entry_headers(header, commit).flatten();
+        self.hand_over_entries(entries, header, commit, sink);
+    }
+
+    /// Those whose bodies hold.
+    fn hand_over_entries(
+        &self,
+        entries: impl Iterator<Item = EntryHeader>,
+        header: &CommitHeader,
+        commit: &Bytes,
+        sink: &mut impl Sink,
+    ) {
         let Some(index) = self.index_of(header.lsn) else {
             return;
         };
@@ -313,10 +370,10 @@ impl OldWal {
             return;
         };
         let begin = file.position_of(header.lsn);
-        for entry in entry_headers(header, commit).flatten() {
+        for entry in entries {
             if let Some(body) = entry.body(commit) {
                 let position = begin + u64::from(entry.body_offset);
-                sink.entry(&entry, body, index, position, header.lsn);
+                sink.entry(&entry, body, index, position);
             }
         }
     }
@@ -326,37 +383,99 @@ impl OldWal {
         &self,
         header: &CommitHeader,
         commit: Option<&Bytes>,
+        known: Known,
         sink: &mut impl Sink,
     ) {
         let damage = self.damage_at(header.lsn, "a commit that had been durable is damaged");
+        let lost = || LostRange {
+            from: header.lsn,
+            accounted: known.accounts_for(header.lsn, header.end_lsn()),
+            damage: damage.clone(),
+        };
         let Some(commit) = commit else {
-            return sink.lost_unknown(&damage);
+            return sink.lost_range(lost());
         };
         self.hand_over(header, commit, sink);
-        for entry in entry_headers(header, commit) {
+        for (index, entry) in entry_headers(header, commit).enumerate() {
+            let entry = entry.or_else(|| {
+                let entry = mended_entry(commit, index)?;
+                let what = "an entry's header has a wrong bit, which its checksum tells";
+                let damage = self.damage_at(header.lsn, what);
+                self.hand_over_entries(std::iter::once(entry), header, commit, sink);
+                sink.noticed(damage);
+                Some(entry)
+            });
             match entry {
-                None => sink.lost_unknown(&damage),
+                None => sink.lost_range(lost()),
                 Some(entry) if entry.body(commit).is_none() => {
-                    let position = damage.position + u64::from(entry.body_offset);
-                    let what = match entry.kind {
-                        EntryKind::Metadata => "metadata that had been durable is damaged".into(),
-                        _ => format!(
-                            "records {}..{} of {} that had been durable are damaged",
-                            entry.base, entry.end, entry.tp
-                        ),
-                    };
-                    sink.lost(
-                        &entry,
-                        &Corrupt {
-                            file: damage.file.clone(),
-                            position,
-                            what,
-                        },
-                    );
+                    sink.lost(&entry, &damage_of(&entry, &damage));
                 }
                 Some(_) => {}
             }
         }
+    }
+}
+
+/// What is said of an entry whose body does not hold.
+fn damage_of(entry: &EntryHeader, commit: &Corrupt) -> Corrupt {
+    let what = match entry.kind {
+        EntryKind::Metadata => "metadata that had been durable is damaged".into(),
+        _ => format!(
+            "records {}..{} of {} that had been durable are damaged",
+            entry.base, entry.end, entry.tp
+        ),
+    };
+    Corrupt {
+        file: commit.file.clone(),
+        position: commit.position + u64::from(entry.body_offset),
+        what,
+    }
+}
+
+impl Walk {
+    fn new(known: Known) -> Self {
+        Self {
+            known,
+            scanned: Scanned {
+                end_lsn: known.from_lsn,
+                ..Scanned::default()
+            },
+            before: None,
+            lsn: known.from_lsn,
+            proven_lsn: known.durable_lsn,
+            content_end: 0,
+        }
+    }
+
+    fn go_on(&mut self, lsn: u64) {
+        self.lsn = lsn;
+        self.scanned.end_lsn = lsn;
+    }
+
+    /// A commit that holds.
+    fn pass(&mut self, header: &CommitHeader, sum: u32, has_content: bool) {
+        self.scanned.commits += 1;
+        self.scanned.checkpoint = self.scanned.checkpoint.max(header.checkpoint);
+        self.proven_lsn = self.proven_lsn.max(header.durable_lsn);
+        if has_content {
+            self.content_end = header.end_lsn();
+        }
+        self.before = Some((header.lsn, sum));
+        self.go_on(header.end_lsn());
+    }
+
+    fn end(self) -> Scanned {
+        let mut scanned = self.scanned;
+        let proven_lsn = self.proven_lsn.max(self.known.from_lsn);
+        if let Some(seal) = self.known.seal {
+            scanned.end_lsn = seal.max(self.known.from_lsn);
+        } else if self.content_end > self.proven_lsn {
+            scanned.unproven_lsn = Some(proven_lsn);
+        } else {
+            // Commits that hold nothing need not be there tomorrow.
+            scanned.end_lsn = scanned.end_lsn.min(proven_lsn);
+        }
+        scanned
     }
 }
 

@@ -27,6 +27,28 @@ enum Step {
     Stop,
 }
 
+/// What a commit does when it has come through.
+struct Content {
+    completes: u64,
+    urgent: bool,
+    touched: Vec<Touched>,
+    carried: Vec<CarriedTo>,
+    metadata_end: u64,
+}
+
+impl Content {
+    /// Nothing but to be durable.
+    fn none(completes: u64) -> Self {
+        Self {
+            completes,
+            urgent: true,
+            touched: Vec::new(),
+            carried: Vec::new(),
+            metadata_end: 0,
+        }
+    }
+}
+
 /// A commit on its way out.
 struct Outgoing {
     id: u64,
@@ -41,6 +63,7 @@ impl Wal {
         spawn("wal-flusher", Rc::clone(self).flush()).detach();
         spawn("wal-keeper", Rc::clone(self).keep_ring()).detach();
         spawn("wal-cached", Rc::clone(self).sync_cached()).detach();
+        spawn("wal-witness", Rc::clone(self).bear_witness()).detach();
     }
 
     async fn flush(self: Rc<Self>) {
@@ -50,18 +73,41 @@ impl Wal {
                 Step::Commit(outgoing) => self.send(*outgoing),
                 Step::Wait => rung.await,
                 Step::CoverSoon => {
-                    if timeout(self.idle_cover, rung).await.is_err()
-                        && let Some(outgoing) = self.cover()
-                    {
-                        self.send(outgoing);
+                    if timeout(self.idle_cover, rung).await.is_err() {
+                        self.witness.say_now();
+                        if let Some(outgoing) = self.cover() {
+                            self.send(outgoing);
+                        }
                     }
                 }
                 Step::Stop => break,
             }
         }
+        self.witness.say(self.replay_lsn(), true).await;
         self.stopped.set(true);
+        self.witness.rung.notify_one();
         self.ended.notify_all();
         self.room.notify_all();
+    }
+
+    /// Says from time to time, and when nothing else is to come, what has become durable.
+    async fn bear_witness(self: Rc<Self>) {
+        while !self.stopped.get() {
+            let rung = self.witness.rung.notified();
+            let due = self.witness.since.get();
+            match due.map(|since| since + self.witness_interval) {
+                None => rung.await,
+                Some(due) if !self.witness.now.get() && tailwater_shards::now() < due => {
+                    let rung = std::pin::pin!(rung);
+                    let due = std::pin::pin!(sleep_until(due));
+                    futures_util::future::select(due, rung).await;
+                }
+                Some(_) => {
+                    let durably = self.witness.now.get();
+                    self.witness.say(self.replay_lsn(), durably).await;
+                }
+            }
+        }
     }
 
     fn next_step(&self) -> Step {
@@ -136,26 +182,27 @@ impl Wal {
         self.starved.set(false);
         self.carried_last.set(false);
         let built = build_items(&mut plan, &list.items, self.chain_at(&placement));
+        let mut metadata_end = 0;
         for item in &list.items {
             if let Some(tp) = partition_of(item) {
                 placement.file.note(tp);
             }
             if let Item::Metadata { number, .. } = item {
-                placement.file.metadata_end.set(number + 1);
+                metadata_end = number + 1;
+                placement.file.metadata_end.set(metadata_end);
             }
         }
         let touched = self.place_runs(&plan, &placement, &built);
         let List { seq, urgent, .. } = list;
         self.room.notify_all();
-        Some(self.outgoing(
-            seq,
+        let content = Content {
+            completes: seq,
             urgent,
-            placement,
-            plan.length,
             touched,
-            Vec::new(),
-            built,
-        ))
+            carried: Vec::new(),
+            metadata_end,
+        };
+        Some(self.outgoing(content, placement, plan.length, built))
     }
 
     fn purpose_of(&self, seq: u64) -> For {
@@ -197,16 +244,11 @@ impl Wal {
             }
         };
         let carried = items.into_iter().zip(&plan.entries).map(place).collect();
-        let completes = self.chain.get().last_completes;
-        Some(self.outgoing(
-            completes,
-            true,
-            placement,
-            plan.length,
-            Vec::new(),
+        let content = Content {
             carried,
-            built,
-        ))
+            ..Content::none(self.chain.get().last_completes)
+        };
+        Some(self.outgoing(content, placement, plan.length, built))
     }
 
     /// Whether the last commit says less than could be said: of what is durable, or of the
@@ -229,15 +271,8 @@ impl Wal {
             .place(plan.length as u64, For::Appends)?;
         let built = build_headers(&mut plan, self.chain_at(&placement));
         let last_end_lsn = chain.last_end_lsn;
-        let outgoing = self.outgoing(
-            chain.last_completes,
-            true,
-            placement,
-            plan.length,
-            Vec::new(),
-            Vec::new(),
-            built,
-        );
+        let content = Content::none(chain.last_completes);
+        let outgoing = self.outgoing(content, placement, plan.length, built);
         // Nobody waits for this one: it needs no cover of its own.
         self.chain.set(ChainState {
             last_end_lsn,
@@ -301,20 +336,20 @@ impl Wal {
         touched
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one commit, put together once"
-    )]
     fn outgoing(
         &self,
-        completes: u64,
-        urgent: bool,
+        content: Content,
         placement: Placement,
         length: usize,
-        touched: Vec<Touched>,
-        carried: Vec<CarriedTo>,
         built: Built,
     ) -> Outgoing {
+        let Content {
+            completes,
+            urgent,
+            touched,
+            carried,
+            metadata_end,
+        } = content;
         let mut progress = self.progress.borrow_mut();
         let end_lsn = placement.lsn + length as u64;
         self.chain.set(ChainState {
@@ -332,7 +367,7 @@ impl Wal {
         if urgent {
             progress.sync_wanted = id;
         }
-        progress.push(Flight {
+        let flight = Flight {
             id,
             completes,
             lsn: placement.lsn,
@@ -340,10 +375,15 @@ impl Wal {
             file: Rc::clone(&placement.file),
             touched,
             carried,
+            metadata_end,
             written: false,
             covered: false,
             durable: false,
-        });
+        };
+        if planted::is(Planted::WitnessAhead) {
+            self.witness.note(&flight);
+        }
+        progress.push(flight);
         Outgoing {
             id,
             placement,
@@ -423,6 +463,7 @@ impl Wal {
             }
         }
         for flight in &advance.durable {
+            self.witness.note(flight);
             for touched in &flight.touched {
                 if let Some(end) = touched.end {
                     touched

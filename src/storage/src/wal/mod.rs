@@ -17,6 +17,7 @@ mod keeper;
 mod progress;
 pub(crate) mod reader;
 pub(crate) mod ring;
+pub(crate) mod witness;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -36,6 +37,7 @@ use self::file::{WalFile, WalName};
 use self::gather::{CarryItem, Gather, Item};
 use self::progress::Progress;
 use self::ring::Ring;
+use self::witness::Witness;
 use crate::config::StorageConfig;
 use crate::error::StorageError;
 use crate::ids::Generation;
@@ -65,11 +67,13 @@ pub(crate) struct Wal {
     commits_in_flight_max: usize,
     pending_bytes_max: usize,
     idle_cover: Duration,
+    witness_interval: Duration,
     body_bytes_max: usize,
     gather: RefCell<Gather>,
     progress: RefCell<Progress>,
     ring: RefCell<Ring>,
     tail_cache: RefCell<TailCache>,
+    witness: Witness,
     chain: Cell<ChainState>,
     /// The number of the checkpoint that counts, which every commit names: so a start can tell a
     /// checkpoint that was torn when it was written from one that has rotted since.
@@ -132,6 +136,8 @@ impl Wal {
             shard,
             seq: start.next_seq,
         };
+        let key = (generation, shard);
+        let witness = Witness::new(&dir, cluster_id, key, start.durable_lsn);
         let first = first_file(config, cluster_id, name, start.next_lsn).await?;
         let ring = Ring::new(config, first);
         let body_bytes_max = config.batch_bytes_max();
@@ -148,11 +154,13 @@ impl Wal {
                 .min(body_bytes_max / file::usize_of(ring::FREEING_PART))
                 .max(1),
             idle_cover: Duration::from_millis(config.idle_cover_ms),
+            witness_interval: Duration::from_millis(config.witness_interval_ms),
             body_bytes_max,
             gather: RefCell::default(),
             progress: RefCell::new(Progress::from_lsn(start.durable_lsn)),
             ring: RefCell::new(ring),
             tail_cache: RefCell::new(TailCache::new(config.tail_cache_bytes())),
+            witness,
             chain: Cell::new(ChainState {
                 before: start.before,
                 last_end_lsn: start.durable_lsn,
@@ -422,6 +430,7 @@ impl Wal {
         for file in files {
             file.close().await;
         }
+        self.witness.close().await;
         self.tail_cache.borrow_mut().clear();
         self.gather.borrow_mut().clear();
         let wakers = self.progress.borrow_mut().clear();

@@ -42,6 +42,8 @@ pub(crate) struct Flight {
     pub(crate) file: Rc<WalFile>,
     pub(crate) touched: Vec<Touched>,
     pub(crate) carried: Vec<CarriedTo>,
+    /// The metadata entries in it end below this number; 0: there are none.
+    pub(crate) metadata_end: u64,
     pub(crate) written: bool,
     /// A sync that was submitted after the write has ended is on its way or done.
     pub(crate) covered: bool,

@@ -36,8 +36,6 @@ pub async fn check_damaged(log: &Log, model: &Rc<RefCell<Model>>) {
     // In small pieces, so that each begins where an index says.
     let read = try_read_all(log, 5_000).await;
     let mut model = model.borrow_mut();
-    // Later starts do not tell it again.
-    let told = model.reports.iter().any(|report| report.unknown_losses);
     let costs_nothing = model.damage_costs_nothing;
     let partition = model.partitions.entry(tp).or_default();
     let known = |batch: &Known| (batch.base, batch.last, batch.crc, batch.epoch);
@@ -56,7 +54,7 @@ pub async fn check_damaged(log: &Log, model: &Rc<RefCell<Model>>) {
             // Out of service, with a log start where its end is now, there was nothing to read.
             let refused = log.health().is_err();
             assert!(
-                told || (refused && read.is_empty()) || read.len() == expected.len(),
+                (refused && read.is_empty()) || read.len() == expected.len(),
                 "{tp}: records are missing in silence"
             );
         }

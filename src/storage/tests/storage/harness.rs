@@ -35,6 +35,7 @@ pub fn small() -> StorageConfig {
         write_behind_bytes: 24 << 10,
         carry_below_bytes: 8 << 10,
         retention_interval_ms: 200,
+        witness_interval_ms: 5,
         ..StorageConfig::new(DATA)
     }
 }
@@ -76,6 +77,8 @@ pub struct Model {
     pub damage_expected: bool,
     /// And all of it is of what can be made again: no log misses anything.
     pub damage_costs_nothing: bool,
+    /// A start was refused, since metadata are damaged.
+    pub refused: bool,
     pub starts: u32,
 }
 
@@ -249,6 +252,7 @@ impl Boot {
             let seed = self.seeds.borrow_mut().remove(&shard.0);
             match seed {
                 Some(seed) => break seed,
+                None if self.model.borrow().refused => return,
                 None => sleep(Duration::from_micros(200)).await,
             }
         };
@@ -298,8 +302,16 @@ impl Boot {
                 .map(|(id, (partitions, _))| (*id, era(partitions)))
                 .collect())
         })
-        .await
-        .unwrap();
+        .await;
+        let recovered = match recovered {
+            Err(StorageError::Corrupt(damage)) if self.model.borrow().damage_expected => {
+                // Nobody can do without metadata.
+                assert!(damage.what.contains("metadata"), "refused: {damage}");
+                self.model.borrow_mut().refused = true;
+                return;
+            }
+            recovered => recovered.unwrap(),
+        };
         let mut model = self.model.borrow_mut();
         assert!(
             recovered.generation.0 > model.generation,

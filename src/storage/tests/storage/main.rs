@@ -25,3 +25,4 @@ mod real;
 mod rot;
 mod solo;
 mod starts;
+mod witness;

@@ -10,13 +10,15 @@ use tailwater_shards::planted::{self, Planted};
 use crate::{corruption, crashes, rot};
 
 /// The bugs that can be planted in storage and lie within reach of its own histories.
-const BUGS: [Planted; 26] = [
+const BUGS: [Planted; 28] = [
     Planted::AckBeforeSync,
     Planted::SyncCoversLaterWrites,
     Planted::WalFreedTooEarly,
     Planted::WalHeaderNotSynced,
     Planted::WalDirectoryNotSynced,
     Planted::CarryLost,
+    Planted::EndNotWitnessed,
+    Planted::WitnessAhead,
     Planted::TornTailAccepted,
     Planted::RotTakenForTornTail,
     Planted::StaleCommitPastSeal,
@@ -63,7 +65,8 @@ fn failure(bug: Planted, seed: u64) -> Option<String> {
     let run = || match seed % 4 {
         // For a commit to come back, the power must fail twice in the right moments.
         _ if bug == Planted::StaleCommitPastSeal => corruption::a_torn_commit_comes_back(seed),
-        3 => rot::history(seed / 4),
+        3 if (seed / 4).is_multiple_of(2) => rot::history(seed / 8),
+        3 => rot::end_is_lost(seed / 8),
         _ => crashes::history(seed),
     };
     catch_unwind(AssertUnwindSafe(run)).err()?;

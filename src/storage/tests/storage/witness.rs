@@ -1,0 +1,204 @@
+//! What is lost at the very end of a WAL, where nothing behind it can tell, is named all the same:
+//! file, position and partition.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_shards::sim::Simulation;
+use tailwater_shards::{File, IoClass, OpenOptions, sleep};
+use tailwater_storage::{StorageError, verify};
+
+use crate::checks::read_all;
+use crate::corruption::{roomy, wal, write_three};
+use crate::harness::DATA;
+use crate::solo::{fill, refused, solo, tp};
+
+fn unreadable(sim: &Simulation, seq: u64, blocks: std::ops::Range<u64>) {
+    for block in blocks {
+        sim.faults().unreadable(&wal(1, seq), 4096 * block).unwrap();
+    }
+}
+
+#[test]
+fn the_last_commits_and_what_covered_them_are_missed_by_partition() {
+    // Nine commits of one block, by turns for three partitions, and the cover.
+    for first in 1..10 {
+        let mut sim = Simulation::new(first);
+        write_three(&mut sim);
+        unreadable(&sim, 1, first..11);
+        let verified = sim.run(async { verify(Path::new(DATA), None).await });
+        assert!(!verified.problems.is_empty());
+        let short: Vec<_> = (0..3).filter(|p| 7 + p >= first).collect();
+        solo(&mut sim, &roomy(), move |started| async move {
+            let report = &started.report;
+            let expected: Vec<_> = short.iter().map(|p| tp(*p as i32)).collect();
+            assert_eq!(report.out_of_service, expected, "{report:?}");
+            assert!(!report.unknown_losses);
+            let named = report
+                .damage
+                .iter()
+                .filter(|d| d.file == wal(1, 1) && d.position == 4096 * first);
+            assert_eq!(named.count(), 1 + expected.len(), "{report:?}");
+            for partition in (0..3).filter(|p| !short.contains(p)) {
+                assert_eq!(read_all(&started.log(partition as i32)).await.len(), 3);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_only_commit_of_the_last_file_is_missed_with_its_header() {
+    let mut sim = Simulation::new(2);
+    solo(&mut sim, &roomy(), |started| async move {
+        // Seventeen fill the first file.
+        for _ in 0..18 {
+            fill(&started, &started.log(0), 1, 60_000).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    sim.run_until_idle();
+    unreadable(&sim, 2, 0..40);
+    solo(&mut sim, &roomy(), |started| async move {
+        assert_eq!(started.report.out_of_service, [tp(0)]);
+        let damage = &started.report.damage;
+        assert!(
+            damage
+                .iter()
+                .all(|d| d.file == wal(1, 2) && d.position == 0)
+        );
+        assert!(damage.iter().any(|d| d.what.contains("records 17..18")));
+    });
+}
+
+#[test]
+fn the_last_metadata_are_missed_and_the_start_is_refused() {
+    let mut sim = Simulation::new(3);
+    solo(&mut sim, &roomy(), |started| async move {
+        for entry in 0..3 {
+            let ticket = started.storage.append_metadata(Bytes::from(vec![entry; 8]));
+            started.storage.durable(ticket).await.unwrap();
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    sim.run_until_idle();
+    unreadable(&sim, 1, 3..5);
+    let StorageError::Corrupt(damage) = refused(&mut sim, &roomy(), 1) else {
+        panic!("refused for another reason");
+    };
+    assert_eq!((damage.file, damage.position), (wal(1, 1), 4096 * 3));
+    assert!(
+        damage.what.contains("metadata entries 2..3"),
+        "{}",
+        damage.what
+    );
+}
+
+#[test]
+fn the_last_log_start_is_known_from_the_witness() {
+    let mut sim = Simulation::new(4);
+    solo(&mut sim, &roomy(), |started| async move {
+        let log = started.log(0);
+        fill(&started, &log, 3, 100).await;
+        let ticket = log.advance_log_start(2).unwrap();
+        started.storage.durable(ticket).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    });
+    sim.run_until_idle();
+    // One commit of three batches, one of the log start, the cover.
+    unreadable(&sim, 1, 2..4);
+    solo(&mut sim, &roomy(), |started| async move {
+        assert!(started.report.out_of_service.is_empty());
+        assert_eq!(started.report.damage.len(), 1, "{:?}", started.report);
+        assert_eq!(started.log(0).log_start(), 2);
+    });
+}
+
+#[test]
+fn a_wrong_bit_in_an_entrys_header_costs_nothing() {
+    for bit in (0..96 * 8).step_by(5) {
+        let mut sim = Simulation::new(5);
+        write_three(&mut sim);
+        let place = 4096 * 9 + 96 + bit / 8;
+        sim.faults()
+            .corrupt(&wal(1, 1), place, 1 << (bit % 8))
+            .unwrap();
+        solo(&mut sim, &roomy(), move |started| async move {
+            let report = &started.report;
+            assert!(report.out_of_service.is_empty() && !report.unknown_losses);
+            assert_eq!(report.damage.len(), 1, "{report:?}");
+            assert_eq!(report.damage[0].position, 4096 * 9);
+            assert_eq!(read_all(&started.log(2)).await.len(), 3);
+        });
+    }
+}
+
+#[test]
+fn a_rotten_header_of_a_files_first_commit_costs_nothing() {
+    let mut sim = Simulation::new(6);
+    solo(&mut sim, &roomy(), |started| async move {
+        for _ in 0..19 {
+            fill(&started, &started.log(0), 1, 60_000).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    sim.run_until_idle();
+    sim.faults().corrupt(&wal(1, 2), 4096 + 20, 1).unwrap();
+    solo(&mut sim, &roomy(), |started| async move {
+        let report = &started.report;
+        assert!(report.out_of_service.is_empty(), "{report:?}");
+        assert_eq!(report.damage.len(), 1, "{report:?}");
+        let damage = &report.damage[0];
+        assert_eq!((&damage.file, damage.position), (&wal(1, 2), 4096));
+        assert_eq!(read_all(&started.log(0)).await.len(), 19);
+    });
+}
+
+#[test]
+fn a_commit_that_became_zeros_is_no_empty_one() {
+    // In the middle, the last of its partition, and the last of all.
+    for (block, partition, records) in [(5, 1, "1..2"), (8, 1, "2..3"), (9, 2, "2..3")] {
+        let mut sim = Simulation::new(7);
+        write_three(&mut sim);
+        sim.run(async move {
+            let options = OpenOptions {
+                create_new: false,
+                write: true,
+            };
+            let file = File::open(&wal(1, 1), options).await.unwrap();
+            let zeros = tailwater_shards::DmaBuf::zeroed(4096).freeze();
+            let at = 4096 * block;
+            file.write_durable(IoClass::Maintenance, at, &zeros)
+                .await
+                .unwrap();
+            file.close().await;
+        });
+        solo(&mut sim, &roomy(), move |started| async move {
+            let report = &started.report;
+            assert_eq!(report.out_of_service, [tp(partition)], "{report:?}");
+            let told = report.damage.iter().any(|d| d.what.contains(records));
+            assert!(told && !report.unknown_losses, "{report:?}");
+        });
+    }
+}
+
+#[test]
+fn a_busy_wal_is_witnessed_from_time_to_time() {
+    let mut sim = Simulation::new(8);
+    solo(&mut sim, &roomy(), |started| async move {
+        fill(&started, &started.log(1), 1, 100).await;
+        // Never idle for long enough to be covered.
+        for _ in 0..200 {
+            fill(&started, &started.log(0), 1, 100).await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    sim.run_until_idle();
+    unreadable(&sim, 1, 1..2);
+    solo(&mut sim, &roomy(), |started| async move {
+        let report = &started.report;
+        assert_eq!(report.out_of_service, [tp(1)], "{report:?}");
+        assert!(!report.unknown_losses);
+        assert_eq!(read_all(&started.log(0)).await.len(), 200);
+    });
+}
