@@ -19,7 +19,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture, join_all, select};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use tailwater_shards::{Instant, ShardId, now, random_u64, timeout};
+use tailwater_shards::{Instant, ShardId, now, random_u64, spawn, timeout};
 use tailwater_storage::TopicPartition;
 
 /// What a fetch was asked, but for its partitions.
@@ -105,7 +105,8 @@ async fn fetch_here(
                 .slots()
                 .filter_map(|(_, slot)| slot.watched)
                 .collect();
-            unwatch(broker, session.interest.borrow().id, watched);
+            let set = session.interest.borrow().id;
+            spawn("unwatch", unwatch(Rc::clone(broker), set, watched)).detach();
         }
     }
     full(broker, request, charged).await
@@ -167,7 +168,7 @@ async fn full(
         .filter_map(|(_, slot)| slot.watched)
         .collect();
     if terms.standing {
-        unwatch(broker, interest.id, watched);
+        spawn("unwatch", unwatch(Rc::clone(broker), interest.id, watched)).detach();
     }
     FetchOutcome {
         error: None,
@@ -196,7 +197,7 @@ async fn incremental(
         Err(error) => return failed(error),
     };
     let terms = Terms::of(broker, &request, true);
-    update(broker, &session, &request);
+    update(broker, &session, &request).await;
     if session.interest.borrow().len() == 0 {
         session.finish();
         // Nothing is left of it: it ends, and what is asked for is answered without one.
@@ -219,17 +220,21 @@ async fn incremental(
     }
 }
 
-/// Takes over what the request changes in the session.
-fn update(broker: &Rc<Inner>, session: &InUse, request: &FetchRequest) {
-    let mut interest = session.interest.borrow_mut();
-    for wanted in &request.partitions {
-        interest.put(wanted.clone());
-    }
-    let mut watched = Vec::new();
-    for (topic, partition) in &request.forgotten {
-        watched.extend(interest.forget(topic, *partition));
-    }
-    unwatch(broker, interest.id, watched);
+/// Takes over what the request changes in the session. What it forgets is unwatched before anything
+/// else is asked of the owners: a later request may watch it again.
+async fn update(broker: &Rc<Inner>, session: &InUse, request: &FetchRequest) {
+    let (set, watched) = {
+        let mut interest = session.interest.borrow_mut();
+        for wanted in &request.partitions {
+            interest.put(wanted.clone());
+        }
+        let mut watched = Vec::new();
+        for (topic, partition) in &request.forgotten {
+            watched.extend(interest.forget(topic, *partition));
+        }
+        (interest.id, watched)
+    };
+    unwatch(Rc::clone(broker), set, watched).await;
 }
 
 /// Looks until there is enough, or something that cannot wait, or the time is over. What it gives
@@ -527,8 +532,9 @@ fn answer(
     partitions
 }
 
-/// Ends standing watches at their owners. Nobody waits for it: until it is done, marks go nowhere.
-fn unwatch(broker: &Rc<Inner>, set: u64, watched: Vec<TopicPartition>) {
+/// Ends standing watches at their owners, before whatever is sent to them once this has returned:
+/// a watch of the same set that came first would end too.
+async fn unwatch(broker: Rc<Inner>, set: u64, watched: Vec<TopicPartition>) {
     let mut shares: BTreeMap<ShardId, Vec<TopicPartition>> = BTreeMap::new();
     for tp in watched {
         shares.entry(broker.owner(tp)).or_default().push(tp);
@@ -537,11 +543,12 @@ fn unwatch(broker: &Rc<Inner>, set: u64, watched: Vec<TopicPartition>) {
         if owner == broker.shard {
             broker.unwatch(set, &tps);
         } else {
-            let mesh = broker.mesh.clone();
-            let told = async move {
-                drop(mesh.send(owner, ShardRequest::Unwatch(set, tps)).await);
-            };
-            tailwater_shards::spawn("unwatch", told).detach();
+            drop(
+                broker
+                    .mesh
+                    .send(owner, ShardRequest::Unwatch(set, tps))
+                    .await,
+            );
         }
     }
 }
