@@ -43,9 +43,6 @@ struct Tally {
     not_live: usize,
     starts_refused: usize,
     partitions_out_of_service: usize,
-    /// The start said that some partitions may have lost their last records, and could not say
-    /// which.
-    owner_unknown: usize,
 }
 
 fn main() {
@@ -70,7 +67,7 @@ fn main() {
     let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut failures = Vec::new();
     println!(
-        "seed {seed}: flips, detected, named, contained, not live; starts refused, partitions out of service, partitions short but unnamed"
+        "seed {seed}: flips, detected, named, contained, not live; starts refused, partitions out of service"
     );
     for (kind, files) in aim::live(&data, &closed) {
         assert!(!files.is_empty(), "no {kind} with anything live in it");
@@ -99,15 +96,14 @@ fn main() {
             }
         }
         println!(
-            "{kind}: {}, {}, {}, {}, {}; {}, {}, {}",
+            "{kind}: {}, {}, {}, {}, {}; {}, {}",
             tally.flips,
             tally.detected,
             tally.named,
             tally.contained,
             tally.not_live,
             tally.starts_refused,
-            tally.partitions_out_of_service,
-            tally.owner_unknown
+            tally.partitions_out_of_service
         );
     }
     assert!(failures.is_empty(), "{failures:#?}");
@@ -245,14 +241,7 @@ impl Flip<'_> {
         if !self.is_named(&told, &damaged) {
             return Err(format!("file and position are not named: {told}"));
         }
-        // Where a commit's header cannot be read even by its entries, whose last records it held
-        // is unknown: the start says so.
-        let unknown = told.contains("some partitions may have lost their last records");
         for (partition, error) in &touched {
-            if *error == 0 && unknown {
-                tally.owner_unknown += 1;
-                continue;
-            }
             let names = [format!("-{partition} "), format!("/{partition}/")];
             if *error == 0 || !names.iter().any(|name| told.contains(name)) {
                 return Err(format!(
