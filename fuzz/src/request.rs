@@ -51,6 +51,8 @@ pub fn encoded(request: &Request, version: i16) -> Option<Bytes> {
         Request::ListGroups(request) => by_codec(request, version),
         Request::DeleteGroups(request) => by_codec(request, version),
         Request::OffsetDelete(request) => by_codec(request, version),
+        Request::ConsumerGroupHeartbeat(request) => by_codec(request, version),
+        Request::ConsumerGroupDescribe(request) => by_codec(request, version),
         Request::ApiVersions(request) => by_codec(request, version),
         Request::CreateTopics(request) => by_codec(request, version),
         Request::DeleteTopics(request) => by_codec(request, version),

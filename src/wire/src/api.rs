@@ -115,6 +115,8 @@ api_table! {
     IncrementalAlterConfigs = 44: 0-1 served from 0, flexible from 1;
     OffsetDelete = 47: 0-0 served from 0, flexible from 1;
     DescribeCluster = 60: 0-2 served from 0, flexible from 0;
+    ConsumerGroupHeartbeat = 68: 0-1 served from 0, flexible from 0;
+    ConsumerGroupDescribe = 69: 0-1 served from 0, flexible from 0;
     DescribeTopicPartitions = 75: 0-0 served from 0, flexible from 0;
 }
 
@@ -177,6 +179,8 @@ mod tests {
         (44, 0, 1),
         (47, 0, 0),
         (60, 0, 2),
+        (68, 0, 1),
+        (69, 0, 1),
         (75, 0, 0),
     ];
 

@@ -74,6 +74,13 @@ pub(crate) fn fit(version: i16, mut response: Response) -> Response {
                 }
             }
         }
+        Response::ConsumerGroupDescribe(response) if version < 1 => {
+            let members = response
+                .groups
+                .iter_mut()
+                .flat_map(|group| &mut group.members);
+            members.for_each(|member| member.member_type = -1);
+        }
         _ => {}
     }
     response

@@ -45,6 +45,8 @@ pub enum Request {
     DeleteGroups(m::DeleteGroupsRequest),
     IncrementalAlterConfigs(m::IncrementalAlterConfigsRequest),
     OffsetDelete(m::OffsetDeleteRequest),
+    ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatRequest),
+    ConsumerGroupDescribe(m::ConsumerGroupDescribeRequest),
     DescribeCluster(m::DescribeClusterRequest),
     DescribeTopicPartitions(m::DescribeTopicPartitionsRequest),
 }
@@ -90,6 +92,12 @@ impl Request {
                 Request::IncrementalAlterConfigs(by_codec(header, body)?)
             }
             ApiKey::OffsetDelete => Request::OffsetDelete(by_codec(header, body)?),
+            ApiKey::ConsumerGroupHeartbeat => {
+                Request::ConsumerGroupHeartbeat(by_codec(header, body)?)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                Request::ConsumerGroupDescribe(by_codec(header, body)?)
+            }
             ApiKey::DescribeCluster => Request::DescribeCluster(by_codec(header, body)?),
             ApiKey::DescribeTopicPartitions => {
                 Request::DescribeTopicPartitions(by_codec(header, body)?)

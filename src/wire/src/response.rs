@@ -42,6 +42,8 @@ pub enum Response {
     DeleteGroups(m::DeleteGroupsResponse),
     IncrementalAlterConfigs(m::IncrementalAlterConfigsResponse),
     OffsetDelete(m::OffsetDeleteResponse),
+    ConsumerGroupHeartbeat(m::ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(m::ConsumerGroupDescribeResponse),
     DescribeCluster(m::DescribeClusterResponse),
     DescribeTopicPartitions(m::DescribeTopicPartitionsResponse),
 }
@@ -85,6 +87,8 @@ impl Response {
             Response::DeleteGroups(_) => ApiKey::DeleteGroups,
             Response::IncrementalAlterConfigs(_) => ApiKey::IncrementalAlterConfigs,
             Response::OffsetDelete(_) => ApiKey::OffsetDelete,
+            Response::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+            Response::ConsumerGroupDescribe(_) => ApiKey::ConsumerGroupDescribe,
             Response::DescribeCluster(_) => ApiKey::DescribeCluster,
             Response::DescribeTopicPartitions(_) => ApiKey::DescribeTopicPartitions,
         }
@@ -124,6 +128,8 @@ pub fn encode_response(header: &RequestHeader, response: Response) -> Result<Enc
         Response::DeleteGroups(response) => by_codec(header, &response),
         Response::IncrementalAlterConfigs(response) => by_codec(header, &response),
         Response::OffsetDelete(response) => by_codec(header, &response),
+        Response::ConsumerGroupHeartbeat(response) => by_codec(header, &response),
+        Response::ConsumerGroupDescribe(response) => by_codec(header, &response),
         Response::DescribeCluster(response) => by_codec(header, &response),
         Response::DescribeTopicPartitions(response) => by_codec(header, &response),
     }
@@ -208,6 +214,8 @@ mod tests {
                 Response::IncrementalAlterConfigs(Default::default())
             }
             ApiKey::OffsetDelete => Response::OffsetDelete(Default::default()),
+            ApiKey::ConsumerGroupHeartbeat => Response::ConsumerGroupHeartbeat(Default::default()),
+            ApiKey::ConsumerGroupDescribe => Response::ConsumerGroupDescribe(Default::default()),
             ApiKey::DescribeCluster => Response::DescribeCluster(Default::default()),
             ApiKey::DescribeTopicPartitions => {
                 Response::DescribeTopicPartitions(Default::default())

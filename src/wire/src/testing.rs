@@ -120,6 +120,8 @@ pub(crate) fn encode_by_codec(request: &Request, version: i16) -> Option<Bytes> 
         Request::IncrementalAlterConfigs(request) => encoded(request, version),
         Request::DeleteGroups(request) => encoded(request, version),
         Request::OffsetDelete(request) => encoded(request, version),
+        Request::ConsumerGroupHeartbeat(request) => encoded(request, version),
+        Request::ConsumerGroupDescribe(request) => encoded(request, version),
         Request::DescribeCluster(request) => encoded(request, version),
         Request::DescribeTopicPartitions(request) => encoded(request, version),
     }

@@ -200,6 +200,9 @@ fn group_element_bytes(api: ApiKey, path: &str) -> Option<usize> {
         (ApiKey::OffsetDelete, "topics.partitions") => {
             size_of::<m::offset_delete_request::OffsetDeleteRequestPartition>()
         }
+        (ApiKey::ConsumerGroupHeartbeat, "topic_partitions") => {
+            size_of::<m::consumer_group_heartbeat_request::TopicPartitions>()
+        }
         (ApiKey::OffsetFetch, "topics") => {
             size_of::<m::offset_fetch_request::OffsetFetchRequestTopic>()
         }
