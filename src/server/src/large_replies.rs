@@ -68,9 +68,10 @@ impl LargeReplies {
             // Its answer has all configurations of each topic.
             Request::CreateTopics(_) | Request::DescribeLogDirs(_) => &self.others,
             // As many groups, members and offsets as the coordinators hold.
-            Request::OffsetFetch(_) | Request::DescribeGroups(_) | Request::ListGroups(_) => {
-                &self.others
-            }
+            Request::OffsetFetch(_)
+            | Request::DescribeGroups(_)
+            | Request::ConsumerGroupDescribe(_)
+            | Request::ListGroups(_) => &self.others,
             _ if frame_bytes > LARGE_REQUEST_BYTES => &self.others,
             _ => return None,
         };

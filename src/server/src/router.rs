@@ -207,6 +207,12 @@ impl Router {
             Request::ListGroups(r) => handlers::list_groups::handle(shard, r).await,
             Request::DeleteGroups(r) => handlers::delete_groups::handle(shard, r).await,
             Request::OffsetDelete(r) => handlers::offset_delete::handle(shard, r).await,
+            Request::ConsumerGroupHeartbeat(r) => {
+                handlers::consumer_group_heartbeat::handle(shard, context, r).await
+            }
+            Request::ConsumerGroupDescribe(r) => {
+                handlers::consumer_group_describe::handle(shard, r).await
+            }
             Request::Produce(_) | Request::Fetch(_) | Request::UnsupportedApiVersions => {
                 unreachable!("dealt with before this table")
             }

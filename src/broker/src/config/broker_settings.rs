@@ -5,7 +5,7 @@ use super::topic_keys::topic_key;
 use super::{ConfigSource, key::Key};
 use crate::BrokerError;
 use std::collections::BTreeMap;
-use tailwater_group::GroupConfig;
+use tailwater_group::{Assignor, GroupConfig, MigrationPolicy};
 
 /// The broker's settings: what the configuration file, the environment and the flags said, and
 /// what was changed while it ran. Immutable once made; a change makes a new one.
@@ -240,11 +240,27 @@ impl BrokerSettings {
             session_timeout_max_ms: self.number("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms"),
             classic_members_max: self.number("group.max.size"),
+            consumer_members_max: self.number("group.consumer.max.size"),
+            consumer_session_timeout_ms: self.number("group.consumer.session.timeout.ms"),
+            consumer_heartbeat_interval_ms: self.number("group.consumer.heartbeat.interval.ms"),
+            consumer_assignors: self.assignors(),
+            consumer_migration: self
+                .value("group.consumer.migration.policy")
+                .and_then(MigrationPolicy::by_name)
+                .expect("the table has a policy"),
             offset_metadata_max: self.number("offset.metadata.max.bytes"),
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_ms: self.number("offsets.retention.check.interval.ms"),
             ..GroupConfig::default()
         }
+    }
+
+    fn assignors(&self) -> Vec<Assignor> {
+        let names = self.value("group.consumer.assignors").unwrap_or_default();
+        names
+            .split(',')
+            .filter_map(|name| Assignor::by_name(name.trim()))
+            .collect()
     }
 
     fn number<T: TryFrom<i64>>(&self, name: &str) -> T {

@@ -29,11 +29,70 @@ const fn works(
     }
 }
 
+/// As [`works`], for one or several of some words.
+const fn one_of(
+    name: &'static str,
+    kind: ConfigType,
+    default: &'static str,
+    check: Check,
+    doc: &'static str,
+) -> BrokerKey {
+    BrokerKey {
+        key: Key {
+            name,
+            kind,
+            default: Some(default),
+            check,
+            support: Support::Works,
+            doc,
+        },
+        dynamic: false,
+    }
+}
+
 const INT: ConfigType = ConfigType::Int;
 const LONG: ConfigType = ConfigType::Long;
 
 /// In the order of their names.
 pub(super) const GROUP_KEYS: &[BrokerKey] = &[
+    one_of(
+        "group.consumer.assignors",
+        ConfigType::List,
+        "uniform,range",
+        Check::ListOf(&["uniform", "range"]),
+        "The server side assignors as a list of names of builtin assignors. The first one in the list is considered as the default assignor to be used in the case where the consumer does not specify an assignor. The supported builtin assignors are: uniform, range.",
+    ),
+    works(
+        "group.consumer.heartbeat.interval.ms",
+        INT,
+        "5000",
+        1,
+        INT_MAX,
+        "The heartbeat interval given to the members of a consumer group.",
+    ),
+    works(
+        "group.consumer.max.size",
+        INT,
+        "2147483647",
+        1,
+        INT_MAX,
+        "The maximum number of consumers that a single consumer group can accommodate. This value will only impact the new consumer coordinator. To configure the classic consumer coordinator check group.max.size instead.",
+    ),
+    one_of(
+        "group.consumer.migration.policy",
+        ConfigType::String,
+        "bidirectional",
+        Check::OneOf(&["bidirectional", "upgrade", "downgrade", "disabled"]),
+        "The config that enables converting the non-empty classic group using the consumer embedded protocol to the non-empty consumer group using the consumer group protocol and vice versa; conversions of empty groups in both directions are always enabled regardless of this policy. bidirectional: both upgrade from classic group to consumer group and downgrade from consumer group to classic group are enabled, upgrade: only upgrade from classic group to consumer group is enabled, downgrade: only downgrade from consumer group to classic group is enabled, disabled: neither upgrade nor downgrade is enabled.",
+    ),
+    works(
+        "group.consumer.session.timeout.ms",
+        INT,
+        "45000",
+        1,
+        INT_MAX,
+        "The timeout to detect client failures when using the consumer group protocol.",
+    ),
     works(
         "group.initial.rebalance.delay.ms",
         INT,

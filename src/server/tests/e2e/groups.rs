@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -17,9 +18,10 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use tailwater_server::ServerConfig;
@@ -312,5 +314,80 @@ fn a_join_that_waits_is_not_idle_and_ends_with_its_connection() {
         gone.close();
         let answer = stays.receive::<JoinGroupRequest>(3, id).await;
         assert_eq!(answer.error_code, 0);
+    });
+}
+
+#[test]
+fn a_group_of_the_new_protocol_is_served_at_every_version() {
+    let mut cluster = Cluster::start(5, groups_config(2));
+    cluster.client(|client| async move {
+        create_topic(&client, "t", 2).await;
+        assert_eq!(find_coordinator(&client, 6, "g").await.0, 0);
+        let joining = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(group("g"))
+            .with_rebalance_timeout_ms(30_000)
+            .with_topic_partitions(Some(Vec::new()));
+        let named = joining
+            .clone()
+            .with_subscribed_topic_names(Some(vec![name("t")]));
+        let first = client.call(0, &named).await;
+        assert_eq!((first.error_code, first.member_epoch), (0, 1));
+        let assigned = first.assignment.expect("a join is told what it has");
+        let topic = assigned.topic_partitions[0].topic_id;
+        assert_eq!(assigned.topic_partitions[0].partitions, [0, 1]);
+        let matched = joining
+            .with_member_id(text("second"))
+            .with_subscribed_topic_regex(Some(text("[t-z]")));
+        let second = client.call(1, &matched).await;
+        assert_eq!((second.error_code, second.member_epoch), (0, 2));
+        let beat = |member: &StrBytes, epoch: i32, owned: Option<Vec<i32>>| {
+            let owned = owned.map(|partitions| {
+                let owned = TopicPartitions::default().with_topic_id(topic);
+                vec![owned.with_partitions(partitions)]
+            });
+            ConsumerGroupHeartbeatRequest::default()
+                .with_group_id(group("g"))
+                .with_member_id(member.clone())
+                .with_member_epoch(epoch)
+                .with_topic_partitions(owned)
+        };
+        let id = first.member_id.expect("an id was chosen");
+        let told = client.call(1, &beat(&id, 1, None)).await;
+        let kept = told.assignment.expect("less").topic_partitions[0]
+            .partitions
+            .clone();
+        let done = client.call(1, &beat(&id, 1, Some(kept))).await;
+        assert_eq!((done.error_code, done.member_epoch), (0, 2));
+        assert!(done.assignment.is_none());
+        let got = client.call(1, &beat(&text("second"), 2, None)).await;
+        assert_eq!(
+            got.assignment.expect("more").topic_partitions[0]
+                .partitions
+                .len(),
+            1
+        );
+        let fenced = client.call(1, &beat(&id, 9, None)).await;
+        assert_eq!(fenced.error_code, 110);
+        for version in 0..=1 {
+            let request = ConsumerGroupDescribeRequest::default()
+                .with_group_ids(vec![group("g"), group("no")]);
+            let described = client.call(version, &request).await.groups;
+            assert_eq!(&*described[0].group_state, "Stable");
+            assert_eq!(described[0].members.len(), 2);
+            let member = &described[0].members[0];
+            assert_eq!(&*member.assignment.topic_partitions[0].topic_name, "t");
+            assert_eq!(member.member_type, if version == 0 { -1 } else { 1 });
+            assert_eq!(described[1].error_code, 69);
+        }
+        let bad = matched.with_member_id(text("third"));
+        let bad = bad.with_subscribed_topic_regex(Some(text("(")));
+        let refused = client.call(1, &bad).await;
+        assert_eq!(refused.error_code, 128);
+        assert!(
+            refused
+                .error_message
+                .expect("a reason")
+                .contains("not a valid")
+        );
     });
 }
