@@ -28,6 +28,9 @@ pub(crate) async fn handle(shard: &Shard, request: OffsetDeleteRequest) -> Respo
         .collect();
     let results = if topics.is_empty() {
         Ok(Vec::new())
+    } else if request.group_id.is_empty() {
+        // The nameless group may commit, and no more.
+        Err(GroupError::InvalidGroupId)
     } else {
         let group = owned(&request.group_id);
         let delete = DeleteOffsets {
