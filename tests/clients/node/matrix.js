@@ -1,5 +1,5 @@
-// kafkajs: every codec and acks level. It only produces until the broker has groups; the runner
-// has librdkafka read what it wrote.
+// kafkajs: every codec and acks level, and a group that reads it all again. The runner has librdkafka
+// compare what it wrote, byte for byte.
 const fs = require("fs");
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = require("kafkajs");
 const snappy = require("snappyjs");
@@ -31,6 +31,38 @@ function headers(pairs) {
   return all;
 }
 
+// One group reads all topics, and commits; its admin client finds the offsets.
+async function readInGroup(kafka, admin, messages) {
+  const levels = ["0", "1", "all"];
+  // It can compress the others by the libraries given to it, and open these by itself.
+  const plain = ["none", "gzip"].flatMap((name) => levels.map((acks) => `${run}-kafkajs-${name}-${acks}`));
+  const groupId = `${run}-kafkajs`;
+  try {
+    const consumer = kafka.consumer({ groupId });
+    await consumer.connect();
+    await consumer.subscribe({ topics: plain, fromBeginning: true });
+    const got = {};
+    await new Promise((resolve, reject) => {
+      setTimeout(() => reject(new Error(`after 60 s: ${JSON.stringify(got)}`)), 60000);
+      const eachMessage = async ({ topic, message }) => {
+        const at = (got[topic] = (got[topic] || 0) + 1);
+        if (!same(message.value, messages[at - 1].value)) reject(new Error(`${topic}: value ${at} differs`));
+        if (plain.every((name) => got[name] === messages.length)) resolve();
+      };
+      consumer.run({ eachMessage }).catch(reject);
+    });
+    await consumer.disconnect();
+    const offsets = await admin.fetchOffsets({ groupId, topics: plain });
+    const all = offsets.every(({ partitions }) => partitions[0].offset === String(messages.length));
+    if (!all) throw new Error(`committed: ${JSON.stringify(offsets)}`);
+    console.log("PASS kafkajs group");
+  } catch (error) {
+    console.log(`FAIL kafkajs group: ${error}`);
+  }
+}
+
+const same = (a, b) => (a === null || b === null ? a === b : Buffer.compare(a, b) === 0);
+
 async function main() {
   await zstd.init();
   const lines = fs.readFileSync(process.env.VECTORS, "utf8").trim().split("\n").map((l) => JSON.parse(l));
@@ -60,6 +92,7 @@ async function main() {
       }
     }
   }
+  await readInGroup(kafka, admin, messages);
   await admin.disconnect();
   process.exit(0);
 }

@@ -50,6 +50,18 @@ def cell(codec, acks):
     return test
 
 
+def group():
+    """A group reads a part, and resumes where it stopped."""
+    topic = f"{RUN}-kcat-group"
+    kcat("-P", "-t", topic, "-p", "0", input="\n".join(f"line {i}" for i in range(40)) + "\n")
+    got = []
+    for count in (15, 25):
+        out = kcat("-q", "-G", topic, "-c", str(count), "-X", "auto.offset.reset=earliest", topic)
+        got += out.splitlines()
+    if got != [f"line {i}" for i in range(40)]:
+        raise AssertionError(f"{len(got)} lines: {got}")
+
+
 def listing():
     out = json.loads(kcat("-L", "-J"))
     if not any(t["topic"] == f"{RUN}-kcat-none-all" for t in out["topics"]):
@@ -61,3 +73,4 @@ if __name__ == "__main__":
         for acks in ACKS:
             report(f"kcat {codec} acks={acks}", cell(codec, acks))
     report("kcat -L", listing)
+    report("kcat -G", group)
