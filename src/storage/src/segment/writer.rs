@@ -55,6 +55,7 @@ async fn write_segment(
         Err(error) if next.from > 0 && error.is_not_found() => return gone(log, path, next.from),
         other => other?,
     };
+    cut_remains(&file, &path, next.from).await?;
     if !next.completes {
         let ahead = (next.upto / PREALLOCATE_BYTES + 1) * PREALLOCATE_BYTES;
         let step = ahead.min(next.segment_bytes_max).next_multiple_of(BLOCK);
@@ -112,6 +113,22 @@ fn gone(log: &Log, path: PathBuf, position: u64) -> Result<u64, StorageError> {
     };
     log.take_out_of_service(damage.clone());
     Err(StorageError::OutOfService(damage))
+}
+
+/// What a process before this one had written and no checkpoint counts is cut off before it is
+/// written again. If its sync had failed, no later one covers that the file had grown: written over
+/// in place, durable bytes could lie beyond the file's durable end.
+async fn cut_remains(file: &File, path: &Path, from: u64) -> Result<(), StorageError> {
+    let size = file
+        .size()
+        .await
+        .map_err(StorageError::io("cannot look at", path))?;
+    if size > from {
+        file.truncate(from)
+            .await
+            .map_err(StorageError::io("cannot cut", path))?;
+    }
+    Ok(())
 }
 
 /// The bytes `at..end` of the segment from the tail's runs, padded to a block. `None` if the log

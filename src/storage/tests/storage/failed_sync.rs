@@ -8,7 +8,7 @@ use tailwater_shards::{dir, sleep};
 use tailwater_storage::{StorageConfig, Sync};
 
 use crate::checks::read_all;
-use crate::harness::{DATA, World};
+use crate::harness::{DATA, World, small};
 use crate::solo::{append, boot, both, fill, one, solo};
 
 fn roomy() -> StorageConfig {
@@ -57,6 +57,41 @@ fn what_a_start_serves_after_a_failed_sync_is_durable() {
             let wal = dir::list(&roomy().wal_path()).await.unwrap();
             assert!(wal.iter().all(|file| file.name.starts_with("0000000004")));
         });
+    }
+}
+
+/// The file has its blocks from the process whose sync failed. Written over, they are durable, but
+/// not what no later sync covers: that the file had grown.
+#[test]
+fn a_segment_whose_sync_failed_is_durable_once_it_is_written_again() {
+    for seed in 0..20 {
+        let mut sim = Simulation::new(seed);
+        let faults = sim.faults();
+        let batches = 28 + usize::try_from(seed % 4).unwrap();
+        let (process, _) = boot(&mut sim, &small(), both(), move |started| async move {
+            faults.fail(Matching::kind(IoKind::Sync).on(".log"), 0, EIO);
+            // One commit, so that the next process has as much to write as this one.
+            fill(&started, &started.log(0), batches, 900).await;
+            sleep(Duration::from_secs(10)).await;
+        });
+        let ending = sim.run_until_ended(process);
+        assert!(matches!(ending, Ending::Fatal(_)), "{ending:?}");
+        let mut before = None;
+        for start in 0..4 {
+            let read = solo(&mut sim, &small(), move |started| async move {
+                assert!(started.report.damage.is_empty(), "{:?}", started.report);
+                let log = started.log(0);
+                let read = read_all(&log).await;
+                // The WAL's ring turns, until nothing but the segment has it.
+                let other = started.log(1);
+                fill(&started, &other, if start == 0 { 1 } else { 200 }, 9000).await;
+                sleep(Duration::from_secs(1)).await;
+                read
+            });
+            assert!(!read.is_empty());
+            assert_eq!(*before.get_or_insert_with(|| read.clone()), read);
+            sim.power_cut();
+        }
     }
 }
 
