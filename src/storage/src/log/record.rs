@@ -131,6 +131,25 @@ impl PartitionRecord {
         record.is_of_a_log().then_some(record)
     }
 
+    /// What damage has left of a log need not fit together: its end may lie before its start, or
+    /// before segments that follow the damage. It is only kept to say why the log is out of service,
+    /// and the whole checkpoint would be refused for it, so it is made to fit.
+    fn of_a_damaged_log(mut self) -> Self {
+        self.log_start = self.log_start.max(0);
+        self.tail_offset = self.tail_offset.max(0);
+        let bases = self.segments.iter().map(|segment| segment.base);
+        let end = self.end.max(self.log_start).max(self.tail_offset);
+        self.end = bases.fold(end, i64::max);
+        self.segments.retain(|segment| segment.base >= 0);
+        self.segments.sort_by_key(|segment| segment.base);
+        let last = self.segments.len().saturating_sub(1);
+        for (index, segment) in self.segments.iter_mut().enumerate() {
+            segment.len = segment.len.max(segment.durable_len);
+            segment.closed |= index < last;
+        }
+        self
+    }
+
     /// Whether a log can have been like this: under a right checksum other bytes were never ours.
     fn is_of_a_log(&self) -> bool {
         let offsets = [0, self.log_start, self.end];
@@ -223,7 +242,7 @@ impl Log {
             },
             None => recovered,
         };
-        PartitionRecord {
+        let record = PartitionRecord {
             tp: inner.tp,
             dropped: inner.dropped.get(),
             log_start: match planted::is(Planted::LogStartLostAtCheckpoint) {
@@ -236,6 +255,10 @@ impl Log {
             epochs: state.epochs.entries().to_vec(),
             producers,
             damage: inner.damage.borrow().as_deref().cloned(),
+        };
+        match record.damage {
+            None => record,
+            Some(_) => record.of_a_damaged_log(),
         }
     }
 }
@@ -330,6 +353,12 @@ mod tests {
             record.encode(&mut w);
             let read = PartitionRecord::decode(&mut Reader(&w.0));
             assert_eq!(read.is_some(), number == 0, "change {number}");
+            // A log out of service may well be like this, and takes no checkpoint along.
+            let kept = record.of_a_damaged_log();
+            let mut w = Writer::default();
+            kept.encode(&mut w);
+            let read = PartitionRecord::decode(&mut Reader(&w.0));
+            assert_eq!(read, Some(kept), "change {number}");
         }
     }
 }

@@ -406,7 +406,8 @@ impl Replay {
         for (number, body) in self.metadata.range(next..) {
             if *number != next {
                 let what = format!("metadata entries {next}..{number} are missing");
-                return Err(match &self.lost_metadata {
+                let known = self.lost_metadata.as_ref();
+                return Err(match known.or(self.lost_unknown.first()) {
                     Some(damage) => StorageError::Corrupt(damage.clone()),
                     None => StorageError::corrupt("WAL", 0, what),
                 });
