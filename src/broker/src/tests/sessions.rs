@@ -84,6 +84,31 @@ fn an_incremental_answer_has_only_what_changed() {
 }
 
 #[test]
+fn a_partition_taken_back_right_after_it_was_forgotten_is_watched() {
+    let mut machine = Machine::new(3, 2);
+    machine.create("t", 4, &[]);
+    let (mut consumer, _) = Consumer::begin(&mut machine, 0, &ALL);
+    consumer.fetch(&mut machine, &[]);
+    for (place, all) in ALL.iter().enumerate() {
+        let partition = all.1;
+        let mut forgets = consumer.request(&[]);
+        forgets.forgotten = vec![(TopicKey::Name("t".into()), partition)];
+        let takes_back = consumer.request(&[*all]);
+        // One after the other, and nothing else in between.
+        machine.on(0, |broker| async move {
+            broker.fetch(forgets).await;
+            broker.fetch(takes_back).await;
+        });
+        machine
+            .produce(1, "t", partition, -1, batch(&["x"]))
+            .unwrap();
+        let outcome = consumer.fetch(&mut machine, &[]);
+        assert!(partitions_of(&outcome).contains(&partition), "{place}");
+        consumer.fetch(&mut machine, &[("t", partition, 1)]);
+    }
+}
+
+#[test]
 fn a_moved_log_start_is_news() {
     let mut machine = Machine::new(2, 2);
     machine.create("t", 4, &[]);
