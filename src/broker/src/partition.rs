@@ -138,7 +138,8 @@ impl Partition {
             recovered = RecoveredProducers::default();
         }
         let snapshot = recovered.snapshot.as_ref().map(|(_, bytes)| &bytes[..]);
-        let producers = ProducerStates::recover(snapshot, &recovered.batches, now_ms)?;
+        let end = log.appended_end().0;
+        let producers = ProducerStates::recover(snapshot, &recovered.batches, end, now_ms)?;
         let partition = Rc::new(Self {
             tp,
             high_watermark: Cell::new(HighWatermark(log.log_start())),

@@ -5,15 +5,21 @@
 //! `ProducerAppendInfo`): a producer that is not known may begin with any sequence; a higher epoch
 //! begins at 0; within an epoch a batch follows the one before, and after `i32::MAX` comes 0.
 //!
+//! One rule is ours: a producer that is not known, and of whom a batch was refused for a reason
+//! that passes (no room within the request's timeout, a full disk), begins with that batch. What it
+//! had sent behind it would else be taken first, and the batch could never follow.
+//!
 //! Bounds: a producer is forgotten `producer.id.expiration.ms` after its last append, and the
 //! longest idle ones are when there are [`PRODUCERS_MAX`]. A forgotten producer is then one that
-//! is not known: its next batch is accepted, but a repeat of an old one is not noticed.
+//! is not known: its next batch is accepted, but a repeat of an old one is not noticed. Of refused
+//! beginnings the last [`REFUSED_MAX`] are remembered, in memory only: a start ends the connections.
 
 use crate::BrokerError;
 use crate::codec::{Decoder, Encoder};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
+use std::collections::VecDeque;
 use tailwater_record::BatchHeader;
 use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::BatchSummary;
@@ -26,6 +32,9 @@ const EVICTED_PART: usize = 8;
 const SWEEP_MIN: usize = 64;
 /// How many batches of a producer are remembered.
 const BATCHES_MAX: usize = 5;
+/// The most unknown producers whose refused beginning one partition remembers; beyond, the oldest
+/// is forgotten, and that producer may begin with any sequence again.
+const REFUSED_MAX: usize = 64;
 /// The format of snapshots.
 const VERSION: u8 = 1;
 /// A producer without batches in a snapshot.
@@ -49,6 +58,14 @@ struct Producer {
     batches: Vec<Appended>,
 }
 
+/// Where a producer that is not known has to begin.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    id: i64,
+    epoch: i16,
+    base_sequence: i32,
+}
+
 /// What to do with an idempotent batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -67,15 +84,19 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct ProducerStates {
     producers: HashMap<i64, Producer, FxBuildHasher>,
+    /// The oldest first.
+    refused: VecDeque<Refused>,
     /// The number of producers at which expired ones are looked for again.
     sweep_at: usize,
 }
 
 impl ProducerStates {
-    /// The state that a snapshot and the batches after it give.
+    /// The state that a snapshot and the batches after it give. What the log, which ends at `end`,
+    /// has lost to damage counts no more: sent again, it is no duplicate.
     pub(crate) fn recover(
         snapshot: Option<&[u8]>,
         batches: &[BatchSummary],
+        end: i64,
         now_ms: i64,
     ) -> Result<Self, BrokerError> {
         let mut states = match snapshot {
@@ -93,6 +114,10 @@ impl ProducerStates {
             // When it was appended is not known any more; now keeps it long enough.
             states.remember(batch.producer_id, batch.producer_epoch, appended, now_ms);
         }
+        states.producers.retain(|_, producer| {
+            producer.batches.retain(|batch| batch.last_offset < end);
+            !producer.batches.is_empty()
+        });
         Ok(states)
     }
 
@@ -107,13 +132,14 @@ impl ProducerStates {
         expiration_ms: i64,
     ) -> Result<Verdict, BrokerError> {
         let id = header.producer_id;
-        let Some(producer) = self.producers.get(&id) else {
-            return Ok(Verdict::New);
-        };
-        if now_ms.saturating_sub(producer.last_used_ms) >= expiration_ms {
+        let expired =
+            |producer: &Producer| now_ms.saturating_sub(producer.last_used_ms) >= expiration_ms;
+        if self.producers.get(&id).is_some_and(expired) {
             self.producers.remove(&id);
-            return Ok(Verdict::New);
         }
+        let Some(producer) = self.producers.get(&id) else {
+            return self.check_unknown(header, offset, partition);
+        };
         let (first, last) = (header.base_sequence, header.last_sequence());
         if header.producer_epoch == producer.epoch
             && let Some(batch) = producer.batch_of(first, last)
@@ -151,6 +177,45 @@ impl ProducerStates {
         })
     }
 
+    fn check_unknown(
+        &self,
+        header: &BatchHeader,
+        offset: i64,
+        partition: &dyn Fn() -> String,
+    ) -> Result<Verdict, BrokerError> {
+        let refused = self.refused.iter().find(|refused| refused.is_of(header));
+        match refused {
+            Some(refused) if header.base_sequence > refused.base_sequence => {
+                Err(BrokerError::OutOfOrderSequence {
+                    producer_id: header.producer_id,
+                    offset,
+                    partition: partition(),
+                    got: header.base_sequence,
+                    last: refused.base_sequence - 1,
+                })
+            }
+            _ => Ok(Verdict::New),
+        }
+    }
+
+    /// Takes note of a batch that was not appended and will be sent again.
+    pub(crate) fn refused(&mut self, header: &BatchHeader) {
+        let id = header.producer_id;
+        let is_known = self.producers.contains_key(&id);
+        let noted = self.refused.iter().any(|refused| refused.is_of(header));
+        if !header.has_producer_id() || is_known || noted {
+            return;
+        }
+        if self.refused.len() == REFUSED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(Refused {
+            id,
+            epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+        });
+    }
+
     /// Takes note of a batch just appended.
     pub(crate) fn append(
         &mut self,
@@ -160,6 +225,8 @@ impl ProducerStates {
         expiration_ms: i64,
     ) {
         self.make_room(header.producer_id, now_ms, expiration_ms);
+        self.refused
+            .retain(|refused| refused.id != header.producer_id);
         let appended = Appended {
             base_sequence: header.base_sequence,
             last_sequence: header.last_sequence(),
@@ -271,6 +338,7 @@ impl ProducerStates {
 
     /// Panics if what must hold does not.
     pub(crate) fn check_invariants(&self, appended_end: i64) {
+        assert!(self.refused.len() <= REFUSED_MAX, "they are bounded");
         assert!(
             self.producers.len() <= PRODUCERS_MAX,
             "the number of producers is bounded"
@@ -299,6 +367,12 @@ impl ProducerStates {
                 "producer {id}: all are in the log"
             );
         }
+    }
+}
+
+impl Refused {
+    fn is_of(&self, header: &BatchHeader) -> bool {
+        self.id == header.producer_id && self.epoch == header.producer_epoch
     }
 }
 

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{Counter, count, timeout, wall_clock_ms};
-use tailwater_storage::{Sync, Ticket, TopicPartition};
+use tailwater_storage::{StorageError, Sync, Ticket, TopicPartition};
 
 /// What a produce request has for the partitions of one owner.
 #[derive(Debug)]
@@ -90,7 +90,8 @@ pub(crate) fn append(
     drop(free);
     count(Counter::WaitsForWalRoom);
     async move {
-        let tps: Vec<TopicPartition> = request.parts.iter().map(|part| part.tp).collect();
+        let header = |part: &AppendPart| part.batch.as_ref().ok().map(|batch| batch.header);
+        let queuing: Vec<_> = request.parts.iter().map(|p| (p.tp, header(p))).collect();
         let queued = timeout(wait_max, async {
             let _turn = broker.append_gate.acquire(1).await;
             broker.storage.room().await;
@@ -100,13 +101,18 @@ pub(crate) fn append(
             Ok(appended) => acknowledge(broker, appended, wait_max).await,
             Err(_) => {
                 tracing::debug!(
-                    parts = tps.len(),
+                    parts = queuing.len(),
                     ?acks,
                     "the log had no room within the request's timeout"
                 );
-                tps.iter()
-                    .map(|_| Err(BrokerError::RequestTimedOut.into()))
-                    .collect()
+                for (tp, header) in &queuing {
+                    let partition = broker.partitions.borrow().find(*tp).ok();
+                    if let (Some(partition), Some(header)) = (partition, header) {
+                        partition.producers().refused(header);
+                    }
+                }
+                let refused = || Err(BrokerError::RequestTimedOut.into());
+                queuing.iter().map(|_| refused()).collect()
             }
         }
     }
@@ -217,7 +223,12 @@ fn append_new(
     let appended = partition
         .log()
         .append(checked.batch.clone(), &checked.header, sync)
-        .map_err(|error| ProduceRefusal::from(storage_refusal(&error)))?;
+        .map_err(|error| {
+            if matches!(error, StorageError::DiskFull) {
+                partition.producers().refused(&checked.header);
+            }
+            ProduceRefusal::from(storage_refusal(&error))
+        })?;
     assert!(
         appended.last_offset >= appended.base_offset,
         "a batch has records"

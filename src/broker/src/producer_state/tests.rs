@@ -55,6 +55,39 @@ fn an_unknown_producer_may_begin_with_any_sequence() {
 }
 
 #[test]
+fn an_unknown_producer_begins_with_the_batch_that_was_refused() {
+    let mut log = Log::default();
+    log.states.refused(&header(1, 0, 4, 3));
+    log.states.refused(&header(1, 0, 7, 2));
+    assert!(matches!(
+        log.produce(1, 0, 7, 2),
+        Err(BrokerError::OutOfOrderSequence {
+            got: 7,
+            last: 3,
+            ..
+        })
+    ));
+    assert_eq!(log.produce(2, 0, 7, 2), Ok(Verdict::New), "another one");
+    assert_eq!(log.produce(1, 0, 4, 3), Ok(Verdict::New));
+    assert_eq!(log.produce(1, 0, 7, 2), Ok(Verdict::New));
+    // Whoever gives the batch up begins a new epoch, or a new id.
+    log.states.refused(&header(3, 0, 4, 3));
+    assert_eq!(log.produce(3, 1, 0, 1), Ok(Verdict::New));
+    assert_eq!(log.produce(3, 1, 1, 1), Ok(Verdict::New));
+}
+
+#[test]
+fn refused_beginnings_are_bounded() {
+    let mut log = Log::default();
+    for id in 0..1000 {
+        log.states.refused(&header(id, 0, 0, 1));
+        log.states.check_invariants(0);
+    }
+    assert_eq!(log.produce(0, 0, 1, 1), Ok(Verdict::New), "forgotten");
+    assert!(log.produce(999, 0, 1, 1).is_err());
+}
+
+#[test]
 fn each_of_the_last_five_batches_is_recognized_and_an_older_one_is_out_of_order() {
     let mut log = Log::default();
     for batch in 0..6 {
@@ -178,11 +211,11 @@ fn a_snapshot_gives_the_same_state_back() {
         log.produce(2, 9, sequence, 1).unwrap();
     }
     let snapshot = log.states.snapshot();
-    let states = ProducerStates::recover(Some(&snapshot), &[], 5).unwrap();
+    let states = ProducerStates::recover(Some(&snapshot), &[], i64::MAX, 5).unwrap();
     assert_eq!(states.producers, log.states.producers);
     assert_eq!(states.snapshot(), snapshot);
     for end in 1..snapshot.len() {
-        ProducerStates::recover(Some(&snapshot[..end]), &[], 5).unwrap_err();
+        ProducerStates::recover(Some(&snapshot[..end]), &[], i64::MAX, 5).unwrap_err();
     }
 }
 
@@ -200,7 +233,7 @@ fn batches_after_the_snapshot_are_replayed() {
         last_sequence: 4,
         max_timestamp: -1,
     };
-    let states = ProducerStates::recover(Some(&snapshot), &[after], 0).unwrap();
+    let states = ProducerStates::recover(Some(&snapshot), &[after], i64::MAX, 0).unwrap();
     let mut log = Log {
         states,
         end: 5,
@@ -214,4 +247,23 @@ fn batches_after_the_snapshot_are_replayed() {
         })
     );
     assert_eq!(log.produce(1, 0, 5, 1), Ok(Verdict::New));
+}
+
+#[test]
+fn a_batch_that_the_log_has_lost_is_no_duplicate() {
+    let mut log = Log::default();
+    for sequence in 0..3 {
+        log.produce(1, 0, sequence, 1).unwrap();
+    }
+    log.produce(2, 0, 0, 1).unwrap();
+    let snapshot = log.states.snapshot();
+    log.states = ProducerStates::recover(Some(&snapshot), &[], 2, 0).unwrap();
+    log.end = 2;
+    log.states.check_invariants(2);
+    assert!(matches!(
+        log.produce(1, 0, 1, 1),
+        Ok(Verdict::Duplicate { .. })
+    ));
+    assert_eq!(log.produce(1, 0, 2, 1), Ok(Verdict::New));
+    assert_eq!(log.produce(2, 0, 0, 1), Ok(Verdict::New));
 }

@@ -81,10 +81,6 @@ impl Machine {
         machine
     }
 
-    pub(super) fn shards(&self) -> u16 {
-        self.shards
-    }
-
     /// Kills the process and starts it anew, perhaps with another number of shards.
     pub(super) fn restart_after_kill(&mut self, shards: u16) {
         self.sim.kill(self.process);

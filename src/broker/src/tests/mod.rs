@@ -5,6 +5,5 @@ mod groups;
 mod harness;
 mod metadata;
 mod producing;
-mod random;
 mod recovery;
 mod sessions;

@@ -373,6 +373,29 @@ fn a_full_disk_refuses_records_and_still_serves_and_deletes() {
 }
 
 #[test]
+fn what_was_sent_behind_a_refused_beginning_does_not_overtake_it() {
+    let mut machine = Machine::new(14, 2);
+    machine.create("t", 1, &[]);
+    machine.sim.run_for(60 * SECOND);
+    let used = machine.sim.disk_used_bytes();
+    let faults = machine.sim.faults();
+    faults.disk_bytes(used + DISK_RESERVE_BYTES / 2);
+    machine.sim.run_for(60 * SECOND);
+    let send = |machine: &mut Machine, sequence, value| {
+        let batch = idempotent_batch(9, 0, sequence, &[value]);
+        machine.produce(0, "t", 0, -1, batch)
+    };
+    let refused = code_of(send(&mut machine, 0, "a"));
+    assert_eq!(refused, code::KAFKA_STORAGE_ERROR);
+    faults.disk_bytes(1 << 40);
+    machine.sim.run_for(60 * SECOND);
+    let behind = code_of(send(&mut machine, 1, "b"));
+    assert_eq!(behind, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(send(&mut machine, 0, "a").unwrap().base_offset, 0);
+    assert_eq!(send(&mut machine, 1, "b").unwrap().base_offset, 1);
+}
+
+#[test]
 fn a_slow_disk_makes_a_produce_time_out_and_its_records_stay_in_order() {
     let mut machine = Machine::new(13, 2);
     machine.create("t", 1, &[]);
