@@ -131,6 +131,13 @@ impl Faults {
         );
     }
 
+    /// Whether an error is still to come: no operation has met it yet.
+    pub fn errors_left(&self) -> bool {
+        let is_error = |rule: &Rule| rule.effect.errno.is_some();
+        self.shared
+            .world(|world| world.faults.rules.iter().any(is_error))
+    }
+
     /// Fails all matching operations from now on.
     pub fn fail_all(&self, matching: Matching, errno: i32) {
         let errno = Some(Errno::from_raw_os_error(errno));

@@ -346,6 +346,18 @@ impl Storage {
         self.shared.config.memory_bytes + self.shared.wal.unwritten_bytes_max()
     }
 
+    /// Appended bytes that no commit has taken yet.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.wal.pending_bytes()
+    }
+
+    /// Where [`Self::room`] begins to wait; who was let in before may go beyond it once.
+    #[must_use]
+    pub fn pending_bytes_max(&self) -> usize {
+        self.shared.wal.pending_bytes_max
+    }
+
     /// Asserts what must hold of the shard's storage at any time.
     pub fn check_invariants(&self) {
         self.shared.wal.check_invariants();

@@ -6,6 +6,7 @@ use tailwater_broker::metadata::Topic;
 use uuid::Uuid;
 
 use crate::history::End;
+use crate::rot::Rotten;
 
 /// A partition of one incarnation of a topic.
 pub(crate) type Tp = (Uuid, i32);
@@ -66,18 +67,24 @@ pub(crate) struct Started {
     pub(crate) topics: Vec<Arc<Topic>>,
     pub(crate) damage: Vec<String>,
     pub(crate) out_of_service: Vec<Tp>,
-    #[allow(dead_code, reason = "a printed history shows it")]
     pub(crate) unknown_losses: bool,
 }
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A shard's caches hold more than before in this life of the process.
+    /// A part of a shard's memory holds more than ever before in this life of the process.
     Memory {
         shard: u16,
+        part: &'static str,
         bytes: usize,
         bytes_max: usize,
+    },
+    /// A fetch was answered: what its records keep alive, and the reply memory held for it.
+    Replied {
+        client: u8,
+        bytes: usize,
+        held: u64,
     },
     /// A client found a topic in its shard's image.
     Met(Arc<Topic>),
@@ -164,6 +171,10 @@ pub(crate) enum Event {
     Ended {
         how: Ended,
     },
+    /// Something rotted while the machine was off.
+    Rotted(Rotten),
+    /// It is as it was.
+    Healed,
     /// The wall clock stands there now.
     Clock {
         wall_ms: i64,
@@ -174,8 +185,13 @@ pub(crate) enum Event {
 /// What was done to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
-    Slow { until_ns: u64 },
+    Slow {
+        until_ns: u64,
+    },
+    /// Operations are to fail from now on.
     Failing,
+    /// All that were to fail have failed, and the process that met them has ended.
+    FailsNoMore,
     Full(bool),
 }
 

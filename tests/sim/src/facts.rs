@@ -14,6 +14,7 @@ use tailwater_shards::sim::SureDisk;
 use uuid::Uuid;
 
 use crate::event::{BatchId, Disturbance, Ended, Event, Fetched, Found, FullRead, Started, Tp};
+use crate::rot::{Kind, Rotten};
 
 /// A batch that a client has sent.
 #[derive(Clone, Debug)]
@@ -64,7 +65,8 @@ pub(crate) struct Partition {
     pub(crate) log_start: i64,
     /// The largest that DeleteRecords was answered with: durable.
     pub(crate) answered_start: i64,
-    pub(crate) out_of_service: bool,
+    /// A start has named it as damaged, or a file of it has rotted: it may be unreadable for good.
+    pub(crate) hurt: bool,
 }
 
 impl Partition {
@@ -114,10 +116,16 @@ pub(crate) struct Facts {
     pub(crate) generation: u64,
     /// Until then operations may be slow; `None`: none ever was.
     pub(crate) slow_until_ns: Option<u64>,
-    /// An operation was told to fail and nothing has been calmed since.
+    /// An operation is to fail, or has failed in this life of the process.
     pub(crate) failing: bool,
     pub(crate) full: bool,
     pub(crate) running: bool,
+    /// What has rotted and is not as it was, the last thing last.
+    pub(crate) rot: Vec<Rotten>,
+    /// A start was refused for it.
+    pub(crate) refused_for_rot: bool,
+    /// A start has said that it does not know all that is lost.
+    pub(crate) unknown_losses: bool,
 }
 
 impl Facts {
@@ -137,6 +145,9 @@ impl Facts {
             failing: false,
             full: false,
             running: false,
+            rot: Vec::new(),
+            refused_for_rot: false,
+            unknown_losses: false,
         }
     }
 
@@ -202,7 +213,18 @@ impl Facts {
     /// left of a deleted topic looks to it as if the rest were missing.
     pub(crate) fn may_verify_wrongly(&self) -> bool {
         let deleted = |topic: &TopicFacts| topic.deleted || topic.maybe_deleted;
-        self.failing || self.topics.values().any(deleted)
+        self.failing || !self.rot.is_empty() || self.topics.values().any(deleted)
+    }
+
+    /// Whether a sentence names a file that has rotted.
+    pub(crate) fn names_rot(&self, sentence: &str) -> bool {
+        self.rot.iter().any(|rotten| rotten.is_named(sentence))
+    }
+
+    /// Whether a partition may be unreadable for good.
+    pub(crate) fn is_hurt(&self, tp: Tp) -> bool {
+        let partition = self.partitions.get(&tp);
+        partition.is_some_and(|partition| partition.hurt)
     }
 
     /// From where to where the partition is known to reach.
@@ -268,7 +290,20 @@ impl Facts {
                 self.wall_ms_max = self.wall_ms_max.max(*wall_ms);
             }
             Event::Disturbed(disturbance) => self.disturbed(*disturbance),
-            Event::StartRefused { .. } => self.running = false,
+            Event::StartRefused { reason } => {
+                self.running = false;
+                self.refused_for_rot = self.names_rot(reason);
+            }
+            Event::Rotted(rotten) => {
+                if let (Some(tp), Kind::Segment) = (rotten.tp, rotten.kind) {
+                    self.partitions.entry(tp).or_default().hurt = true;
+                }
+                self.rot.push(rotten.clone());
+            }
+            Event::Healed => {
+                self.rot.pop();
+                self.refused_for_rot = false;
+            }
             other => self.metadata(other),
         }
     }
@@ -422,12 +457,30 @@ impl Facts {
             known.partitions = topic.partitions;
             known.configs = topic.overrides.clone();
         }
+        if started.unknown_losses {
+            self.lose_unknown(started);
+        }
         for (tp, partition) in &mut self.partitions {
-            partition.out_of_service = started.out_of_service.contains(tp);
+            partition.hurt |= started.out_of_service.contains(tp);
             // What a start finds is durable before it serves.
             if partition.since == Since::Kill {
                 partition.power_end = partition.power_end.max(partition.kill_end);
             }
+        }
+    }
+
+    /// Any partition may have lost its last records, and any topic.
+    fn lose_unknown(&mut self, started: &Started) {
+        self.unknown_losses = true;
+        for (id, topic) in &mut self.topics {
+            topic.ever_cached = true;
+            topic.deleted |= !started.topics.iter().any(|found| found.id == *id);
+        }
+        for partition in self.partitions.values_mut() {
+            partition.power_end = 0;
+            partition.kill_end = 0;
+            partition.log_start = 0;
+            partition.answered_start = 0;
         }
     }
 
@@ -449,6 +502,7 @@ impl Facts {
                 self.slow_until_ns = self.slow_until_ns.max(Some(until_ns));
             }
             Disturbance::Failing => self.failing = true,
+            Disturbance::FailsNoMore => self.failing = false,
             Disturbance::Full(full) => self.full = full,
         }
     }

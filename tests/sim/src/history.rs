@@ -158,6 +158,8 @@ pub struct Fetch {
     pub bytes_max: i32,
     /// How long it may park.
     pub wait_ms: u32,
+    /// How long the consumer takes to read the answer.
+    pub takes_ms: u32,
     /// Whether records of open transactions are left out.
     pub committed: bool,
     /// Whether a partition of the session is given up, if there is a session.
@@ -184,6 +186,8 @@ pub enum Operation {
     Write,
     /// Syncs of files.
     Sync,
+    /// Syncs of directories.
+    SyncDir,
 }
 
 /// Disk operations that take longer.
@@ -197,13 +201,15 @@ pub struct Slowed {
     pub ms: u32,
 }
 
-/// A disk operation that fails.
+/// Disk operations that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Failing {
     /// Which.
     pub operation: Operation,
     /// How many pass before.
     pub skip: u8,
+    /// How many fail then, one after the other.
+    pub times: u8,
     /// Because the device says that it is full, and not that it is broken.
     pub full: bool,
 }
@@ -241,8 +247,17 @@ pub struct Restart {
     pub shards: u16,
     /// Ends during the recoveries that follow.
     pub again: Vec<(End, Moment)>,
-    /// A bit rots while the machine is off: where in the data, in 65536ths.
-    pub rot: Option<u16>,
+    /// Something rots while the machine is off; then it ends at rest.
+    pub rot: Option<Rot>,
+}
+
+/// What rots.
+#[derive(Clone, Copy, Debug)]
+pub struct Rot {
+    /// Where: a number from which file and byte follow.
+    pub at: u64,
+    /// A whole block cannot be read any more, and not one bit has flipped.
+    pub unreadable: bool,
 }
 
 /// All jumps ahead of the wall clock together: below the day after which a broker forgets a
@@ -277,14 +292,14 @@ const CHANGES: [(&str, &str); 8] = [
 ];
 
 impl History {
-    /// The history of a seed; with `disk_faults` operations fail and the disk fills up too.
-    pub fn of_seed(seed: u64, disk_faults: bool) -> History {
+    /// The history of a seed.
+    pub fn of_seed(seed: u64) -> History {
         let mut choices = Choices::new(seed);
         let shards = choices.u16(2, 3);
         let mut draw = Draw {
             steady: choices.one_in(3),
+            disk_faults: choices.one_in(2),
             choices,
-            disk_faults,
             jumps_left_s: JUMPS_MAX_S,
         };
         let mut steps = Vec::new();
@@ -360,17 +375,31 @@ impl Draw {
                 times: 1 + self.choices.u8(3),
                 ms: u32::from(self.choices.u16(500, 3000)),
             }),
-            984..988 if self.disk_faults => What::Fails(Failing {
-                // Not syncs: see docs/guarantees.md, "What the simulation leaves out".
-                operation: self.choices.pick(&[Operation::Read, Operation::Write]),
-                skip: self.choices.u8(12),
-                full: self.choices.one_in(2),
-            }),
-            988..994 if self.disk_faults => What::DiskFills {
+            984..990 if self.disk_faults => self.failing(),
+            990..995 if self.disk_faults => What::DiskFills {
                 left_kib: u32::from(self.choices.u16(0, 1024)),
             },
             _ => What::DiskFreed,
         }
+    }
+
+    /// A read is tried again, so that it takes several errors in a row to matter.
+    fn failing(&mut self) -> What {
+        let operation = self.choices.pick(&[
+            Operation::Read,
+            Operation::Write,
+            Operation::Sync,
+            Operation::SyncDir,
+        ]);
+        What::Fails(Failing {
+            operation,
+            skip: self.choices.u8(12),
+            times: match operation {
+                Operation::Read => 1 + self.choices.u8(2),
+                _ => 1,
+            },
+            full: operation == Operation::Write && self.choices.one_in(2),
+        })
     }
 
     fn operation(&mut self) -> Operation {
@@ -428,6 +457,7 @@ impl Draw {
                 from,
                 bytes_max: self.choices.pick(&[1, 400, 4_000, 1 << 20]),
                 wait_ms: self.choices.pick(&[0, 0, 2, 20, 200]),
+                takes_ms: self.choices.pick(&[0, 0, 0, 1, 8]),
                 committed: self.choices.one_in(2),
                 forgets: self.choices.one_in(5),
             }),
@@ -525,10 +555,10 @@ impl Draw {
             moment,
             shards: self.choices.u16(1, 3),
             again,
-            rot: self
-                .choices
-                .one_in(40)
-                .then(|| self.choices.u16(0, u16::MAX)),
+            rot: self.choices.one_in(40).then(|| Rot {
+                at: self.choices.next(),
+                unreadable: self.choices.one_in(4),
+            }),
         };
         Step {
             what: What::Ends(restart),

@@ -15,6 +15,7 @@ mod history;
 mod machine;
 mod print;
 mod properties;
+mod rot;
 mod runner;
 mod shrink;
 mod world;
@@ -29,8 +30,6 @@ pub use shrink::{Shrunk, shrink};
 pub struct Options {
     /// A mistake on purpose (feature `planted`).
     pub planted: Option<Planted>,
-    /// Disk operations fail and the disk fills up.
-    pub disk_faults: bool,
     /// Print what happens.
     pub print: bool,
 }
@@ -95,7 +94,7 @@ impl std::fmt::Display for Violation {
 /// # Errors
 /// The first property that does not hold.
 pub fn run(seed: u64, options: &Options) -> Result<Stats, Violation> {
-    run_history(&History::of_seed(seed, options.disk_faults), options)
+    run_history(&History::of_seed(seed), options)
 }
 
 /// Runs a history.

@@ -25,6 +25,11 @@ pub(crate) const DATA: &str = "/data";
 /// What the broker keeps free.
 const RESERVE_BYTES: u64 = 256 << 10;
 
+/// What one request brings at most: four batches that fit a WAL file, and what is small.
+const REQUEST_BYTES_MAX: usize = 4 * (16 << 10) + 4096;
+/// What replies may hold: so little that the replies of two slow readers are one too many.
+const REPLY_BYTES: u64 = 1 << 20;
+
 /// Small files: rings turn, tails are carried and segments written in every history.
 pub(crate) fn storage_config() -> StorageConfig {
     StorageConfig {
@@ -57,8 +62,8 @@ pub(crate) struct Boot {
     stopping: Cell<bool>,
     stopped: Cell<u16>,
     bell: Notify,
-    /// The most that any shard's caches have held.
-    cached_bytes: Cell<usize>,
+    /// The most that the parts of any shard's memory have held.
+    peaks: RefCell<BTreeMap<&'static str, usize>>,
 }
 
 impl Boot {
@@ -80,7 +85,7 @@ impl Boot {
             stopping: Cell::new(false),
             stopped: Cell::new(0),
             bell: Notify::new(),
-            cached_bytes: Cell::new(0),
+            peaks: RefCell::default(),
         });
         let mine = boot.clone();
         let process = sim.boot(shards, move |me| mine.clone().main(me));
@@ -99,16 +104,27 @@ impl Boot {
         if let Some(standing) = standing {
             standing.0.check_invariants();
             standing.1.check_invariants();
-            let bytes = standing.1.cached_bytes();
-            if bytes > self.cached_bytes.get() {
-                self.cached_bytes.set(bytes);
-                let bytes_max = standing.1.cached_bytes_max();
-                self.shared.tell(Event::Memory {
-                    shard,
-                    bytes,
-                    bytes_max,
-                });
-            }
+            let storage = &standing.1;
+            let cached = storage.cached_bytes();
+            self.measure(shard, "caches", cached, || storage.cached_bytes_max());
+            let pending = storage.pending_bytes();
+            let pending_max = || storage.pending_bytes_max() + REQUEST_BYTES_MAX;
+            self.measure(shard, "appends", pending, pending_max);
+        }
+    }
+
+    fn measure(&self, shard: u16, part: &'static str, bytes: usize, bytes_max: impl Fn() -> usize) {
+        let mut peaks = self.peaks.borrow_mut();
+        let peak = peaks.entry(part).or_default();
+        if bytes > *peak {
+            *peak = bytes;
+            let bytes_max = bytes_max();
+            self.shared.tell(Event::Memory {
+                shard,
+                part,
+                bytes,
+                bytes_max,
+            });
         }
     }
 
@@ -147,6 +163,7 @@ impl Boot {
         };
         let broker = Broker::start(seed, storage.clone(), mesh.clone(), &config)
             .expect("what is stored of producers is understood");
+        broker.bound_replies(REPLY_BYTES);
         let standing = Rc::new((broker.clone(), storage.clone()));
         self.standing
             .borrow_mut()

@@ -29,9 +29,6 @@ struct Arguments {
     /// A bug on purpose, by its name (feature `planted`).
     #[arg(long)]
     plant: Option<String>,
-    /// Disk operations fail and the disk fills up as well.
-    #[arg(long)]
-    disk_faults: bool,
     /// Histories run side by side; all cores by default.
     #[arg(long)]
     threads: Option<usize>,
@@ -62,7 +59,6 @@ fn main() -> ExitCode {
         .map(|name| Planted::from_name(name).unwrap_or_else(|| panic!("{name} is no planted bug")));
     let options = Options {
         planted,
-        disk_faults: arguments.disk_faults,
         print: false,
     };
     if let Some(seed) = arguments.seed {

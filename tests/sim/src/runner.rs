@@ -14,8 +14,9 @@ use tailwater_shards::sim::{
 use crate::clients::Client;
 use crate::event::{Disturbance, Ended, Event};
 use crate::facts::Facts;
-use crate::history::{End, Failing, History, Moment, Operation, Restart, Slowed, What};
+use crate::history::{End, Failing, History, Moment, Operation, Restart, Rot, Slowed, What};
 use crate::machine::{Boot, DATA, wake};
+use crate::rot::Rotten;
 use crate::world::Shared;
 use crate::{Options, Stats, Violation};
 
@@ -23,6 +24,8 @@ use crate::{Options, Stats, Violation};
 const DISK_BYTES: u64 = 1 << 40;
 /// Starts may fail so often in a row, each for a reason of its own.
 const STARTS_MAX: u32 = 12;
+/// How long a machine rests before something rots: an idle shard covers its last commit.
+const REST: Duration = Duration::from_millis(200);
 /// How long the clients may take to finish once nothing disturbs the machine.
 const FINISH_MAX: Duration = Duration::from_secs(60);
 
@@ -203,13 +206,53 @@ impl Runner {
     fn fail(&self, failing: Failing) {
         let errno = if failing.full { ENOSPC } else { EIO };
         let matching = Matching::kind(kind(failing.operation)).on(DATA);
-        self.sim
-            .faults()
-            .fail(matching, u64::from(failing.skip), errno);
+        for nth in 0..failing.times {
+            let nth = u64::from(failing.skip + nth);
+            self.sim.faults().fail(matching.clone(), nth, errno);
+        }
         self.shared.tell(Event::Disturbed(Disturbance::Failing));
     }
 
+    /// Ends the process at rest, and starts it again on what has rotted meanwhile. At rest, since of
+    /// a last commit that nothing behind it proves to have been durable nobody can tell rot from a
+    /// torn write.
+    fn restart_rotten(&mut self, restart: &Restart, rot: Rot) -> Result<(), Broken> {
+        self.settle()?;
+        for _ in 0..2 {
+            self.sim.run_for(REST);
+            self.stay_up()?;
+        }
+        self.next_shards = restart.shards;
+        self.again.clear();
+        match restart.end {
+            End::PowerCut => self.sim.power_cut(),
+            End::Stop | End::Kill => self.sim.kill(self.process),
+        }
+        self.note_end();
+        self.sim.run_until_idle();
+        if let Some(rotten) = Rotten::choose(&mut self.sim, rot) {
+            self.shared.tell(Event::Rotted(rotten));
+        }
+        self.check()?;
+        self.begin();
+        self.stand()
+    }
+
+    /// A start was refused for what has rotted: nothing was altered, so that it can be made good.
+    /// Where it cannot, the history is over.
+    fn heal(&mut self) -> Result<(), Broken> {
+        let rotten = self.shared.facts.borrow().rot.last().cloned();
+        if !rotten.is_some_and(|rotten| rotten.heal(&self.sim)) {
+            return Err(Broken);
+        }
+        self.shared.tell(Event::Healed);
+        self.check()
+    }
+
     fn restart(&mut self, restart: &Restart) -> Result<(), Broken> {
+        if let Some(rot) = restart.rot {
+            return self.restart_rotten(restart, rot);
+        }
         self.next_shards = restart.shards;
         self.again = restart.again.iter().copied().collect();
         match (restart.end, restart.moment) {
@@ -256,17 +299,22 @@ impl Runner {
     }
 
     fn note_end(&mut self) {
-        let how = match self.sim.ending(self.process) {
+        let ending = self.sim.ending(self.process);
+        if matches!(ending, Some(Ending::Killed | Ending::PowerCut)) {
+            self.stats.cuts += 1;
+        }
+        let how = match ending {
             Some(Ending::Returned) if self.told_to_stop => Ended::Stopped,
             Some(Ending::PowerCut) => Ended::PowerCut,
             Some(Ending::Fatal(reason)) => Ended::Fatal(reason),
             _ => Ended::Killed,
         };
-        if matches!(how, Ended::Killed | Ended::PowerCut) {
-            self.stats.cuts += 1;
-        }
         self.told_to_stop = false;
         self.shared.tell(Event::Ended { how });
+        if !self.sim.faults().errors_left() {
+            let calmed = Disturbance::FailsNoMore;
+            self.shared.tell(Event::Disturbed(calmed));
+        }
     }
 
     fn begin(&mut self) {
@@ -296,10 +344,15 @@ impl Runner {
             if self.sim.is_running(self.process) {
                 self.stats.recoveries += 1;
                 wake(&self.shared.clients);
-                return Ok(());
+                // What was lost is said, and nothing that comes after can be judged by it.
+                let over = self.shared.facts.borrow().unknown_losses;
+                return if over { Err(Broken) } else { Ok(()) };
             }
             self.note_end();
             self.check()?;
+            if self.shared.facts.borrow().refused_for_rot {
+                self.heal()?;
+            }
             self.begin();
         }
         self.shared.violated(
@@ -318,6 +371,23 @@ impl Runner {
     /// Lets the clients come to their end undisturbed, cuts the power once more and looks at
     /// everything: through the broker, and at the files with the machine off.
     fn finish(&mut self) -> Result<(), Broken> {
+        self.settle()?;
+        self.sim.power_cut();
+        self.stay_up()?;
+        self.sim.kill(self.process);
+        self.sim.run_until_idle();
+        let report = self
+            .sim
+            .run(tailwater_storage::verify(std::path::Path::new(DATA), None));
+        if !report.problems.is_empty() && !self.shared.facts.borrow().may_verify_wrongly() {
+            self.shared
+                .violated("verified", format!("{:?}", report.problems));
+        }
+        self.check()
+    }
+
+    /// Ends all faults and lets the clients come to their end.
+    fn settle(&mut self) -> Result<(), Broken> {
         self.calm();
         // A plan that has not come true is forgotten with the next one.
         self.stay_up()?;
@@ -336,18 +406,7 @@ impl Runner {
             self.sim.run_for(Duration::from_millis(2));
             self.stay_up()?;
         }
-        self.sim.power_cut();
-        self.stay_up()?;
-        self.sim.kill(self.process);
-        self.sim.run_until_idle();
-        let report = self
-            .sim
-            .run(tailwater_storage::verify(std::path::Path::new(DATA), None));
-        if !report.problems.is_empty() && !self.shared.facts.borrow().may_verify_wrongly() {
-            self.shared
-                .violated("verified", format!("{:?}", report.problems));
-        }
-        self.check()
+        Ok(())
     }
 }
 
@@ -356,5 +415,6 @@ fn kind(operation: Operation) -> IoKind {
         Operation::Read => IoKind::Read,
         Operation::Write => IoKind::Write,
         Operation::Sync => IoKind::Sync,
+        Operation::SyncDir => IoKind::SyncDir,
     }
 }

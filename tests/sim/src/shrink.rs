@@ -20,7 +20,7 @@ const TRIES_MAX: u32 = 600;
 
 /// Shrinks the history of a seed; `None` if nothing is wrong with it.
 pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
-    let mut history = History::of_seed(seed, options.disk_faults);
+    let mut history = History::of_seed(seed);
     let mut violation = run_history(&history, options).err()?;
     let steps_before = history.steps.len();
     history.steps.truncate(violation.step + 1);

@@ -292,17 +292,21 @@ impl FileImage {
         self.durable_bytes_seq = seq;
     }
 
-    /// Runs of neighbouring blocks that are durable and that no unsynced change touches. Holes and
-    /// zeros end a run.
+    /// Runs of neighbouring blocks that are durable and that no unsynced change touches which came
+    /// after them. Holes and zeros end a run.
     pub(crate) fn sure_runs(&self) -> Vec<Vec<u8>> {
         let mut end = self.durable_bytes.div_ceil(BLOCK_BYTES as u64);
-        let mut unsure: Vec<(u64, u64)> = Vec::new();
+        let mut unsure: Vec<(u64, u64, u64)> = Vec::new();
         for unsynced in &self.unsynced {
+            let seq = unsynced.seq;
             match &unsynced.change {
                 Change::Write { first, blocks, .. } => {
-                    unsure.push((*first, *first + blocks.len() as u64));
+                    unsure.push((*first, *first + blocks.len() as u64, seq));
                 }
-                Change::Truncate { bytes } => end = end.min(bytes / BLOCK_BYTES as u64),
+                Change::Truncate { bytes } if seq >= self.durable_bytes_seq => {
+                    end = end.min(bytes / BLOCK_BYTES as u64);
+                }
+                Change::Truncate { .. } => {}
             }
         }
         let mut runs: Vec<Vec<u8>> = Vec::new();
@@ -310,7 +314,7 @@ impl FileImage {
         for (index, durable) in self.durable.range(..end) {
             let touched = unsure
                 .iter()
-                .any(|(from, upto)| (*from..*upto).contains(index));
+                .any(|(from, upto, seq)| (*from..*upto).contains(index) && *seq > durable.seq);
             let Block::Data(bytes) = &durable.block else {
                 continue;
             };

@@ -65,7 +65,7 @@ pub(crate) struct Wal {
     dir: PathBuf,
     commit_bytes_max: usize,
     commits_in_flight_max: usize,
-    pending_bytes_max: usize,
+    pub(crate) pending_bytes_max: usize,
     idle_cover: Duration,
     witness_interval: Duration,
     body_bytes_max: usize,
@@ -444,6 +444,11 @@ impl Wal {
     /// Bytes of the commits whose memory is kept.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.tail_cache.borrow().bytes()
+    }
+
+    /// Bytes that no commit has taken.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.gather.borrow().bytes()
     }
 
     /// When the commits behind one that takes long hold this much, no other follows them.

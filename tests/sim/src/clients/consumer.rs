@@ -1,17 +1,22 @@
 //! Consumers: they fetch by offset, park, and follow the leader epochs.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_broker::Broker;
 use tailwater_broker::error_code as code;
-use tailwater_broker::fetch::{FetchPartition, FetchRequest, FetchedPartition};
+use tailwater_broker::fetch::{
+    FetchOutcome, FetchPartition, FetchRequest, FetchedPartition, HeldReply,
+};
 use tailwater_broker::metadata::TopicKey;
 use tailwater_broker::offsets::Isolation;
 use tailwater_record::{
     BatchHeader, Limits, RecordStream, TimestampType, Workspace, batches, crc_is_valid,
 };
+
+use tailwater_shards::{allocation_of, sleep, spawn};
 
 use super::{Client, tp_of};
 use crate::event::{Event, Fetched, Found, Tp};
@@ -64,7 +69,16 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
         wants: wants.iter().map(|(tp, from, _)| (*tp, *from)).collect(),
         wait_ms: fetch.wait_ms,
     });
-    let outcome = broker.fetch(request).await;
+    let lags = client.unread.get() > 0;
+    let (outcome, held) = broker.fetch_within(request, &move || lags).await;
+    world.tell(Event::Replied {
+        client: client.index,
+        bytes: kept_bytes(&outcome),
+        held: held.as_ref().map_or(0, HeldReply::bytes),
+    });
+    if let Some(held) = held {
+        take_slowly(client, &outcome, held, fetch.takes_ms);
+    }
     if in_session {
         let generation = world.facts.borrow().generation;
         let answered = client.session.borrow_mut().answered(&outcome, generation);
@@ -95,6 +109,33 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
         world.tell(Event::Fetched(Box::new(fetched)));
     }
     world.tell(Event::FetchEnded { fetch: id, refused });
+}
+
+/// What the records keep alive: whole buffers where they are slices of this shard's.
+fn kept_bytes(outcome: &FetchOutcome) -> usize {
+    let slices = outcome.partitions.iter().flat_map(|part| &part.records);
+    let mut buffers = BTreeMap::new();
+    for slice in slices {
+        let own = (slice.as_ptr().addr(), slice.len());
+        let (address, bytes) = allocation_of(slice).unwrap_or(own);
+        buffers.insert(address, bytes);
+    }
+    buffers.values().sum()
+}
+
+/// The last byte of the reply leaves the broker when the consumer has taken it.
+fn take_slowly(client: &Rc<Client>, outcome: &FetchOutcome, held: HeldReply, takes_ms: u32) {
+    let parts = outcome.partitions.iter();
+    let records: Vec<Bytes> = parts.flat_map(|part| part.records.clone()).collect();
+    let client = client.clone();
+    client.unread.set(client.unread.get() + 1);
+    spawn("reader", async move {
+        sleep(Duration::from_millis(u64::from(takes_ms))).await;
+        client.unread.set(client.unread.get() - 1);
+        drop(records);
+        drop(held);
+    })
+    .detach();
 }
 
 /// A fetch without a session.

@@ -22,6 +22,43 @@ pub(crate) use consumer::{parse, request};
 use producer::Stream;
 use session::Session;
 
+/// The order of a connection: its answers come as its requests went.
+#[derive(Debug, Default)]
+struct Answers {
+    asked: Cell<u64>,
+    taken: Cell<u64>,
+    bell: Notify,
+}
+
+impl Answers {
+    /// A new connection.
+    fn begin(&self) {
+        self.asked.set(0);
+        self.taken.set(0);
+    }
+
+    /// The turn of the request that is sent now.
+    fn ask(&self) -> u64 {
+        self.asked.replace(self.asked.get() + 1)
+    }
+
+    /// Waits until everything asked before has been answered.
+    async fn turn(&self, turn: u64) {
+        loop {
+            let rung = self.bell.notified();
+            if self.taken.get() == turn {
+                return;
+            }
+            rung.await;
+        }
+    }
+
+    fn take(&self) {
+        self.taken.set(self.taken.get() + 1);
+        self.bell.notify_all();
+    }
+}
+
 /// A client.
 pub(crate) struct Client {
     pub(crate) index: u8,
@@ -32,6 +69,9 @@ pub(crate) struct Client {
     pub(crate) bell: Notify,
     busy: Cell<bool>,
     sent: Cell<u64>,
+    answers: Answers,
+    /// Replies that it has not taken yet.
+    unread: Cell<u32>,
     streams: RefCell<BTreeMap<Tp, Stream>>,
     /// The next offset, and the epoch of the record before it.
     positions: RefCell<BTreeMap<Tp, (i64, i32)>>,
@@ -49,6 +89,8 @@ impl Client {
                 bell: Notify::new(),
                 busy: Cell::new(false),
                 sent: Cell::new(0),
+                answers: Answers::default(),
+                unread: Cell::new(0),
                 streams: RefCell::default(),
                 positions: RefCell::default(),
                 session: RefCell::default(),
@@ -88,6 +130,8 @@ impl Client {
     /// A new connection: what was not answered on the old one never is.
     pub(crate) fn reconnected(&self) {
         self.busy.set(false);
+        self.answers.begin();
+        self.unread.set(0);
         let mut retries = self.retries.borrow_mut();
         retries.clear();
         for (tp, stream) in self.streams.borrow_mut().iter_mut() {

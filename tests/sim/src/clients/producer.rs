@@ -181,6 +181,7 @@ async fn next_part(
     stream.next_sequence += i32::from(produce.records);
     // What has failed goes first.
     let waits = stream.failed || stream.raise_epoch;
+    stream.failed |= waits;
     stream.pending.push_back(Pending {
         batch,
         sequence,
@@ -269,35 +270,29 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
             records: Some(body),
         });
     }
+    let turn = client.answers.ask();
     let reply = broker.submit_produce(request).await;
     let client = client.clone();
     spawn("reply", async move {
         let outcome = reply.await;
+        let results = outcome.parts.into_iter().map(|outcome| match outcome {
+            Ok(produced) => Ok(produced.base_offset),
+            Err(refusal) => Err(refusal.error.code()),
+        });
+        let results: Vec<Result<i64, i16>> = results.collect();
+        for (part, result) in parts.iter().zip(&results) {
+            tell(&client, part, *result);
+        }
+        client.answers.turn(turn).await;
         let mut again = Vec::new();
-        for (part, outcome) in parts.iter().zip(outcome.parts) {
-            let result = match outcome {
-                Ok(produced) => Ok(produced.base_offset),
-                Err(refusal) => Err(refusal.error.code()),
-            };
-            client.world().tell(Event::Answered {
-                batch: part.batch,
-                result,
-            });
-            if let Some(base) = part.remembered_at {
-                let batch = part.batch;
-                let told = Event::Repeated {
-                    batch,
-                    base,
-                    result,
-                };
-                client.world().tell(told);
-            }
+        for (part, result) in parts.iter().zip(results) {
             if part.counted
                 && let Some(tp) = answered(&client, part, result)
             {
                 again.push(tp);
             }
         }
+        client.answers.take();
         if !again.is_empty() {
             sleep(BACKOFF).await;
             client.retries.borrow_mut().extend(again);
@@ -305,6 +300,20 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
         }
     })
     .detach();
+}
+
+/// Tells the model of an answer as soon as the broker has it, whenever the client's turn comes.
+fn tell(client: &Client, part: &Part, result: Result<i64, i16>) {
+    let batch = part.batch;
+    client.world().tell(Event::Answered { batch, result });
+    if let Some(base) = part.remembered_at {
+        let told = Event::Repeated {
+            batch,
+            base,
+            result,
+        };
+        client.world().tell(told);
+    }
 }
 
 /// Takes an answer; the partition whose batches are to be sent again, when all are answered.
@@ -342,6 +351,13 @@ fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp
             stream.raise_epoch = true;
             stream.failed = true;
         }
+        // It may be out of service for good: the client gives up.
+        (Err(code::KAFKA_STORAGE_ERROR), _) if facts.is_hurt(tp) => {
+            stream.pending.clear();
+            stream.acknowledged.clear();
+            stream.raise_epoch = true;
+            stream.failed = true;
+        }
         (Err(code::INVALID_TIMESTAMP | code::MESSAGE_TOO_LARGE), Some(at)) => {
             stream.pending.remove(at);
             stream.raise_epoch = true;
@@ -353,7 +369,11 @@ fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp
             // All before it are acknowledged, or given up: the broker has lost them.
             stream.raise_epoch |= at == 0;
         }
-        (Err(_), Some(_)) => stream.failed = true,
+        (Err(_), Some(at)) => {
+            // A copy of one that was refused before may have got in.
+            stream.pending[at].unsure = true;
+            stream.failed = true;
+        }
         (_, None) => {}
     }
     stream.settle().then_some(tp)
@@ -395,11 +415,11 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
 /// have taken.
 pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
     let parts: Vec<Part> = {
-        let streams = client.streams.borrow();
+        let mut streams = client.streams.borrow_mut();
         let world = client.world();
         let facts = world.facts.borrow();
         let mut parts = Vec::new();
-        for (tp, stream) in streams.iter() {
+        for (tp, stream) in streams.iter_mut() {
             // What a power cut took with a write-cached tail would be taken anew, perhaps between a
             // batch that was refused for its lack and that batch's copy here.
             if stream.raise_epoch || facts.ever_cached(*tp) {
@@ -414,10 +434,14 @@ pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
             let part = |(batch, sequence, base): &(BatchId, i32, Option<i64>)| Part {
                 batch: *batch,
                 sequence: Some((stream.id, stream.epoch, *sequence)),
-                counted: false,
+                counted: base.is_none(),
                 remembered_at: *base,
             };
-            parts.extend(all.iter().skip(older).map(part));
+            let copies = all.iter().skip(older).map(part);
+            // As long as a copy of a pending batch is under way its sequence may get in.
+            let first = parts.len();
+            parts.extend(copies);
+            stream.in_flight += parts[first..].iter().filter(|part| part.counted).count();
         }
         parts
     };

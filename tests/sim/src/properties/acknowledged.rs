@@ -1,5 +1,6 @@
 //! What was acknowledged is there, at its offset: after a kill what was acknowledged at all, after
-//! a power cut what was acknowledged by acks=all on a topic without `write.caching`.
+//! a power cut what was acknowledged by acks=all on a topic without `write.caching`. A partition
+//! that was named as damaged may refuse to be read, and never lacks records in silence.
 
 use super::Property;
 use crate::event::Event;
@@ -20,11 +21,12 @@ impl Property for Acknowledged {
         let Some(partition) = facts.partitions.get(&read.tp) else {
             return Ok(());
         };
-        if partition.out_of_service || !facts.lives(read.tp) {
+        if !facts.lives(read.tp) {
             return Ok(());
         }
         if let Some(code) = read.error {
-            let excused = facts.failing;
+            // Of a deleted topic that damage has brought back the files are gone.
+            let excused = facts.failing || partition.hurt || facts.unknown_losses;
             return if excused {
                 Ok(())
             } else {

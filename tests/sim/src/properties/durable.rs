@@ -59,6 +59,7 @@ impl Property for Durable {
                 if judged
                     && !gone
                     && facts.keeps_all(batch.tp)
+                    && !facts.is_hurt(batch.tp)
                     && self.is_chosen()
                     && !is_sure(facts, &batch.body)
                 {
@@ -77,6 +78,7 @@ impl Property for Durable {
                 let gone = last.base < facts.log_start_asked(fetched.tp);
                 if !gone
                     && facts.keeps_all(fetched.tp)
+                    && !facts.is_hurt(fetched.tp)
                     && self.is_chosen()
                     && !is_sure(facts, &last.bytes)
                 {

@@ -1,4 +1,6 @@
-//! The caches of a shard hold no more than their budget, and what is on its way to the disk.
+//! A shard's memory: its caches hold no more than their budget and what is on its way to the disk;
+//! what waits for a commit no more than its bound and one request; and what fetched records keep
+//! alive no more than the reply memory that is held for them.
 
 use super::Property;
 use crate::event::Event;
@@ -16,10 +18,18 @@ impl Property for Memory {
         match event {
             Event::Memory {
                 shard,
+                part,
                 bytes,
                 bytes_max,
             } if bytes > bytes_max => Err(format!(
-                "the caches of shard {shard} hold {bytes} bytes of {bytes_max}"
+                "the {part} of shard {shard} hold {bytes} bytes of {bytes_max}"
+            )),
+            Event::Replied {
+                client,
+                bytes,
+                held,
+            } if *bytes as u64 > *held => Err(format!(
+                "a reply to client {client} keeps {bytes} bytes and is charged with {held}"
             )),
             _ => Ok(()),
         }

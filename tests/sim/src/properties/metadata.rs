@@ -25,7 +25,7 @@ impl Property for Metadata {
                     None => Ok(()),
                 }
             }
-            Event::Started(started) => {
+            Event::Started(started) if !started.unknown_losses => {
                 for (id, topic) in &facts.topics {
                     let found = started.topics.iter().find(|found| found.id == *id);
                     let name = &topic.name;

@@ -12,6 +12,7 @@ mod nothing_missed;
 mod once_in_order;
 mod one_value;
 mod producer_ids;
+mod rot;
 mod seen_stays;
 mod sessions;
 mod starts;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Box<dyn Property>> {
         Box::<once_in_order::OnceInOrder>::default(),
         Box::<one_value::OneValue>::default(),
         Box::<producer_ids::ProducerIds>::default(),
+        Box::<rot::Rot>::default(),
         Box::<seen_stays::SeenStays>::default(),
         Box::<sessions::Sessions>::default(),
         Box::<starts::Starts>::default(),

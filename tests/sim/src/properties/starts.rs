@@ -1,5 +1,6 @@
 //! Every start succeeds and finds no damage, unless a disk operation was told to fail or the disk is
-//! full; a process ends itself only then.
+//! full; a process ends itself only then. Damage is named only if an operation failed or something
+//! has rotted, and generations rise whatever happens.
 
 use super::Property;
 use crate::event::{Ended, Event};
@@ -16,12 +17,15 @@ impl Property for Starts {
     fn observe(&mut self, facts: &Facts, event: &Event) -> Result<(), String> {
         let excused = facts.failing || facts.full;
         match event {
-            _ if excused => Ok(()),
-            Event::StartRefused { reason } => Err(format!("a start was refused: {reason}")),
+            Event::StartRefused { reason } if !excused && facts.rot.is_empty() => {
+                Err(format!("a start was refused: {reason}"))
+            }
             Event::Ended {
                 how: Ended::Fatal(reason),
-            } => Err(format!("it ended itself: {reason}")),
-            Event::Started(started) if !started.damage.is_empty() => {
+            } if !excused => Err(format!("it ended itself: {reason}")),
+            Event::Started(started)
+                if !started.damage.is_empty() && !facts.failing && facts.rot.is_empty() =>
+            {
                 Err(format!("damage where there is none: {:?}", started.damage))
             }
             Event::Started(started) if started.generation <= facts.generation => Err(format!(

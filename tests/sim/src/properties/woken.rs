@@ -7,8 +7,9 @@ use super::Property;
 use crate::event::{Event, Tp};
 use crate::facts::Facts;
 
-/// How long an answer may take on a disk that nothing slows down.
-const SLACK_NS: u64 = 60_000_000;
+/// How long an answer may take on a disk that nothing slows down, behind readers who take their
+/// time and hold the memory for replies meanwhile.
+const SLACK_NS: u64 = 100_000_000;
 
 struct Parked {
     wants: Vec<(Tp, i64)>,
