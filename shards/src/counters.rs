@@ -49,6 +49,8 @@ counters! {
     WaitsForWalFile => "waits_for_wal_file",
     /// A request waited for the shard's request memory.
     WaitsForRequestMemory => "waits_for_request_memory",
+    /// A connection with something to do waited for its turn.
+    WaitsForTurn => "waits_for_turn",
     /// A produce waited: its connection has as much in flight as it may.
     WaitsForInFlight => "waits_for_in_flight",
     /// A reply waited for, or was cut by, the shard's reply memory.

@@ -44,6 +44,7 @@ mod shard;
 mod slow_readers;
 mod slow_senders;
 mod stages;
+mod turns;
 
 pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
 pub use error::{ServeError, StartError};

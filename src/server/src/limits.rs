@@ -52,10 +52,46 @@ pub(crate) const REPLIES_PER_WRITE_MAX: usize = 64;
 /// more its client has sent: about as many requests.
 pub(crate) const ROUNDS_PER_POLL_MAX: u32 = 16;
 
-/// How long a connection goes through its parts before the shard's other tasks get their turn. What
-/// a request costs is not ours alone to say: sending to a peer that reads nothing can take the
-/// kernel a quarter of a millisecond each time.
+/// How long a connection goes through its parts before the shard's other tasks get their turn, when
+/// no other connection waits for one. What a request costs is not ours alone to say: sending to a
+/// peer that reads nothing can take the kernel a quarter of a millisecond each time.
 pub(crate) const TURN_MAX: Duration = Duration::from_micros(200);
+
+/// How long a connection that has sent more than a turn's worth begins requests when others wait.
+/// One request that takes longer is not interrupted; its address owes the difference.
+pub(crate) const TURN_QUANTUM: Duration = Duration::from_micros(50);
+
+/// As [`TURN_QUANTUM`] for one that had nothing left to do when its last turn ended: one request,
+/// or some small ones.
+pub(crate) const FRESH_TURN_MAX: Duration = Duration::from_micros(25);
+
+/// What all connections of a shard may work between two looks at its sockets and files. Past it
+/// those wait that have sent more than a turn's worth.
+pub(crate) const WINDOW_MAX: Duration = Duration::from_micros(250);
+
+/// As [`WINDOW_MAX`] for the others, and for carrying on what has begun. Past it these wait too.
+pub(crate) const WINDOW_FRESH_MAX: Duration = Duration::from_micros(500);
+
+/// A window this old that is not full is over when nobody waits: the shard has had nothing to do in
+/// between, and has looked at its I/O.
+pub(crate) const WINDOW_STALE: Duration = Duration::from_millis(1);
+
+/// How much those who are served first may use before one of the others has a turn.
+pub(crate) const FRESH_RUN_MAX: Duration = Duration::from_millis(1);
+
+/// What an address used this long ago counts half. One that uses all of a shard's time comes to
+/// 1.44 times this.
+pub(crate) const USAGE_HALF_LIFE: Duration = Duration::from_millis(70);
+
+/// A connection that has used more than this of late, a fifth of the time, is not served first.
+pub(crate) const FRESH_USAGE_MAX: Duration = Duration::from_millis(20);
+
+/// How many times what its address has used of late a connection lets others go before it that came
+/// later and whose addresses have used nothing.
+pub(crate) const USAGE_WAIT_FACTOR: u64 = 30;
+
+/// What a round through a connection's parts is taken to cost at least.
+pub(crate) const ROUND_COST_MIN: Duration = Duration::from_micros(1);
 
 /// Bytes a write hands over before its progress is looked at again.
 pub(crate) const SEND_STEP_BYTES: usize = 1024 * 1024;

@@ -1,5 +1,6 @@
 //! What every handler of a shard works with.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use tailwater_broker::Broker;
@@ -17,6 +18,7 @@ use crate::request_memory::RequestMemory;
 use crate::router::Router;
 use crate::slow_readers::SlowReaders;
 use crate::slow_senders;
+use crate::turns::Turns;
 
 /// One shard's server: its broker, its connections and their memory.
 pub(crate) struct Shard {
@@ -28,6 +30,7 @@ pub(crate) struct Shard {
     slow: Rc<SlowReaders>,
     request_memory: RequestMemory,
     scratch: Scratch,
+    turns: Rc<Turns>,
     limits: ConnectionLimits,
 }
 
@@ -51,6 +54,7 @@ impl Shard {
             slow: Rc::default(),
             request_memory: RequestMemory::new(request_memory_bytes),
             scratch: connection::scratch(),
+            turns: Turns::start(),
             limits,
         })
     }
@@ -80,12 +84,16 @@ impl Shard {
                 scratch: Rc::clone(&shard.scratch),
                 request_bytes_max: shard.limits.request_bytes_max,
                 slow: Rc::clone(&shard.slow),
+                turns: Rc::clone(&shard.turns),
             };
             let stream = Rc::new(stream);
             let peer = stream.peer_addr().ok();
             let shown = peer.map(tracing::field::display);
             let router = Router::new(Rc::clone(&shard), peer, Rc::clone(&stream));
-            let ending = connection::serve(stream, registered.control(), resources, &router).await;
+            // One whose address cannot be told is gone already.
+            let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+            let control = registered.control();
+            let ending = connection::serve(stream, address, control, resources, &router).await;
             match ending {
                 Ending::ByPeer | Ending::Drained => {
                     tracing::trace!(peer = shown, "connection ended: {ending}");

@@ -85,6 +85,11 @@ impl Control {
         self.busy.set(busy);
     }
 
+    /// See [`Control::set_busy`].
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
     /// Says whether what is in flight waits for something to happen, for as long as its client
     /// likes: a fetch.
     pub(crate) fn set_parked(&self, parked: bool) {

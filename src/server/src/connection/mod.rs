@@ -20,11 +20,12 @@ mod send;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tailwater_shards::{Counter, Stream, now, yield_now};
+use tailwater_shards::{Counter, Stream};
 use tailwater_wire::WireError;
 
 pub(crate) use control::{Control, Order};
@@ -36,10 +37,11 @@ pub(crate) use in_flight::{Begun, InFlight, Reply};
 use send::Outlet;
 pub(crate) use send::SendError;
 
-use crate::limits::{ROUNDS_PER_POLL_MAX, TURN_MAX};
+use crate::limits::ROUNDS_PER_POLL_MAX;
 use crate::request_memory::RequestMemory;
 use crate::slow_readers::SlowReaders;
 use crate::stages::Stages;
+use crate::turns::{Left, Turns};
 
 /// A request that a [`Service`] has decoded.
 pub(crate) struct Decoded<R> {
@@ -96,58 +98,67 @@ pub(crate) struct Resources {
     pub(crate) request_bytes_max: usize,
     /// The shard's connections that do not take their replies.
     pub(crate) slow: Rc<SlowReaders>,
+    /// The shard's turns.
+    pub(crate) turns: Rc<Turns>,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection from `peer` to its end. It works in its turns: without one nothing is read
+/// or begun, and what has begun is carried on in turns of its own.
 pub(crate) async fn serve<S: Service>(
     stream: Rc<Stream>,
+    peer: IpAddr,
     control: Rc<Control>,
     resources: Resources,
     service: &S,
 ) -> Ending {
     let link = Rc::new(Link::new(stream, control));
     let slow = Rc::clone(&resources.slow);
+    let seat = resources.turns.join(peer, Rc::clone(&link.control));
     let mut reading = pin!(read(&link, resources));
     let mut beginning = pin!(begin(&link, service));
     let mut writing = pin!(write(&link, slow));
     let mut reads = true;
     let mut begins = true;
-    loop {
-        let turn = poll_fn(|cx| {
-            link.control.register(cx);
-            let began = now();
-            for _ in 0..ROUNDS_PER_POLL_MAX {
-                link.moved.set(false);
-                match link.control.order() {
-                    Order::Serve => {}
-                    Order::Drain => link.end_input(Ending::Drained),
-                    Order::Close => return Poll::Ready(Some(Ending::Closed)),
-                }
-                if reads && !link.input_ended.get() {
-                    reads = reading.as_mut().poll(cx).is_pending();
-                }
-                if begins {
-                    begins = beginning.as_mut().poll(cx).is_pending();
-                }
-                if let Poll::Ready(ending) = writing.as_mut().poll(cx) {
-                    return Poll::Ready(Some(ending));
-                }
-                if !link.moved.get() {
-                    return Poll::Pending;
-                }
-                if began.elapsed() >= TURN_MAX {
-                    break;
-                }
-            }
-            Poll::Ready(None)
-        });
-        if let Some(ending) = turn.await {
-            return ending;
+    poll_fn(|cx| {
+        link.control.register(cx);
+        if link.control.order() == Order::Close {
+            return Poll::Ready(Ending::Closed);
         }
-        // Not by waking itself: then the executor would look at no socket or file, of anybody's,
-        // until its timer fires.
-        yield_now().await;
-    }
+        let Some(turn) = seat.ask(link.control.is_busy()) else {
+            return Poll::Pending;
+        };
+        link.may_begin.set(turn.begins);
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            link.moved.set(false);
+            link.held_back.set(false);
+            if link.is_draining() {
+                link.end_input(Ending::Drained);
+            }
+            if turn.begins && reads && !link.input_ended.get() {
+                reads = reading.as_mut().poll(cx).is_pending();
+            }
+            if begins {
+                begins = beginning.as_mut().poll(cx).is_pending();
+            }
+            let ended = writing.as_mut().poll(cx);
+            let (mut left, mut over) = (Left::default(), (false, false));
+            if ended.is_pending() && link.moved.get() {
+                over = turn.is_over();
+                link.may_begin.set(turn.begins && !over.0);
+                left.to_carry_on = link.moved.get();
+            }
+            if !left.to_carry_on || over.1 || rounds == ROUNDS_PER_POLL_MAX {
+                let unread = turn.begins && left.to_carry_on;
+                left.to_begin = unread || link.held_back.get();
+                // The seat has it woken, after the shard has looked at its sockets and files.
+                seat.end(turn, rounds, left);
+                return ended;
+            }
+        }
+    })
+    .await
 }
 
 /// What the three parts share. No borrow of it lasts over an await.
@@ -156,6 +167,10 @@ struct Link {
     control: Rc<Control>,
     /// The frame read ahead.
     next: RefCell<Option<Frame>>,
+    /// Whether the turn that is being had may begin requests.
+    may_begin: Cell<bool>,
+    /// A request would begin if the turn let it.
+    held_back: Cell<bool>,
     /// No further frame will come.
     input_ended: Cell<bool>,
     /// No further request will begin.
@@ -173,6 +188,8 @@ impl Link {
             stream,
             control,
             next: RefCell::new(None),
+            may_begin: Cell::new(false),
+            held_back: Cell::new(false),
             input_ended: Cell::new(false),
             begin_ended: Cell::new(false),
             ending: RefCell::new(None),
@@ -236,8 +253,14 @@ async fn read(link: &Rc<Link>, resources: Resources) {
 /// The ordered stage.
 async fn begin<S: Service>(link: &Rc<Link>, service: &S) {
     loop {
-        link.until(|link| link.next.borrow().is_some() || link.input_ended.get())
-            .await;
+        link.until(|link| match link.next.borrow().as_ref() {
+            Some(_) => {
+                link.held_back.set(!link.may_begin.get());
+                link.may_begin.get()
+            }
+            None => link.input_ended.get(),
+        })
+        .await;
         let Some(mut frame) = link.take_next().filter(|_| !link.is_draining()) else {
             break;
         };

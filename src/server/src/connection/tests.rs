@@ -131,9 +131,10 @@ fn run<T: 'static, F: Future<Output = T> + 'static>(
                     scratch: scratch(),
                     request_bytes_max: 1 << 20,
                     slow: Rc::default(),
+                    turns: Turns::start(),
                 };
                 let service = Scripted(Rc::clone(&script));
-                let ending = serve(Rc::new(stream), held, resources, &service).await;
+                let ending = serve(Rc::new(stream), ADDR.ip(), held, resources, &service).await;
                 *script.ended.borrow_mut() = Some(ending.to_string());
             }
         }
@@ -487,10 +488,12 @@ fn a_client_that_sends_without_end_leaves_the_shard_its_turns() {
                 scratch: scratch(),
                 request_bytes_max: 1 << 20,
                 slow: Rc::default(),
+                turns: Turns::start(),
             };
             let service = Scripted(Rc::clone(&script));
             let control = Rc::new(Control::new());
-            let mut serving = std::pin::pin!(serve(Rc::new(stream), control, resources, &service));
+            let serving = serve(Rc::new(stream), ADDR.ip(), control, resources, &service);
+            let mut serving = std::pin::pin!(serving);
             let mut turns = Vec::new();
             while script.log().len() < 100 {
                 let before = script.log().len();

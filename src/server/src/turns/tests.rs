@@ -1,0 +1,129 @@
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::Ipv4Addr;
+use std::task::Poll;
+
+use tailwater_shards::sim::Simulation;
+use tailwater_shards::counters;
+
+use super::*;
+use crate::limits::{WINDOW_FRESH_MAX, WINDOW_MAX};
+
+fn address(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))
+}
+
+/// Turns in the order in which they were had: who, and how many of the window's rounds.
+type Log = Rc<RefCell<Vec<u32>>>;
+
+/// A connection that works: each turn takes `rounds`, as long as it wants more.
+struct Worker {
+    control: Rc<Control>,
+    /// Turns it wants now.
+    wants: Rc<Cell<u32>>,
+}
+
+impl Worker {
+    fn start(turns: &Rc<Turns>, from: IpAddr, name: u32, rounds: u32, log: &Log) -> Self {
+        let control = Rc::new(Control::new());
+        let wants = Rc::<Cell<u32>>::default();
+        let seat = turns.join(from, Rc::clone(&control));
+        let worker = Self {
+            control: Rc::clone(&control),
+            wants: Rc::clone(&wants),
+        };
+        let (log, turns) = (Rc::clone(log), Rc::clone(turns));
+        spawn("worker", async move {
+            poll_fn(|cx| {
+                control.register(cx);
+                if control.order() == crate::connection::Order::Close {
+                    return Poll::Ready(());
+                }
+                if wants.get() == 0 {
+                    return Poll::Pending;
+                }
+                let Some(turn) = seat.ask(false) else {
+                    return Poll::Pending;
+                };
+                log.borrow_mut().push(name);
+                wants.set(wants.get() - 1);
+                let to_begin = wants.get() > 0;
+                let to_carry_on = false;
+                seat.end(turn, rounds, Left { to_begin, to_carry_on });
+                turns.state.borrow().check_invariants();
+                Poll::Pending
+            })
+            .await;
+        })
+        .detach();
+        worker
+    }
+
+    fn wants(&self, turns: u32) {
+        self.wants.set(turns);
+        self.control.wake();
+    }
+}
+
+/// So that what is ready has run; no time passes.
+async fn passes(count: u32) {
+    for _ in 0..count {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn a_window_is_bounded_and_the_shard_looks_at_its_sockets_after_it() {
+    Simulation::new(4).run(async {
+        let turns = Turns::start();
+        let log = Log::default();
+        let crowd: Vec<_> = (0..300)
+            .map(|number| Worker::start(&turns, address(number), number, 10, &log))
+            .collect();
+        crowd.iter().for_each(|worker| worker.wants(3));
+        let most = (WINDOW_FRESH_MAX.as_micros() + WINDOW_MAX.as_micros()) / 10 + 2;
+        let mut had = 0;
+        while log.borrow().len() < 900 {
+            passes(1).await;
+            let now_had = log.borrow().len();
+            assert!(now_had - had <= most as usize, "{}", now_had - had);
+            had = now_had;
+        }
+        assert!(counters().total(Counter::WaitsForTurn) > 0);
+        turns.state.borrow().check_invariants();
+    });
+}
+
+#[test]
+fn who_leaves_passes_the_turn_on_and_leaves_nothing_behind() {
+    Simulation::new(5).run(async {
+        let turns = Turns::start();
+        let log = Log::default();
+        let crowd: Vec<_> = (0..200)
+            .map(|number| Worker::start(&turns, address(number % 10), number, 16, &log))
+            .collect();
+        crowd.iter().for_each(|worker| worker.wants(u32::MAX));
+        passes(3).await;
+        for (index, worker) in crowd.iter().enumerate() {
+            worker.control.tell(crate::connection::Order::Close);
+            if index % 7 == 0 {
+                passes(1).await;
+                let before = log.borrow().len();
+                passes(3).await;
+                assert!(log.borrow().len() > before || index > 190, "{index}");
+            }
+        }
+        passes(3).await;
+        assert!(turns.state.borrow().is_deserted());
+    });
+}
+
+#[test]
+fn a_network_of_ipv6_is_one_user() {
+    let same: [IpAddr; 2] = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9"].map(|a| a.parse().unwrap());
+    assert_eq!(user(same[0]), user(same[1]));
+    let other: IpAddr = "2001:db8:1:3::1".parse().unwrap();
+    assert_ne!(user(same[0]), user(other));
+    let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+    assert_eq!(user(mapped), address(1));
+}
