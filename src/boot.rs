@@ -151,12 +151,26 @@ fn cpus(settings: &Settings, poll: Poll) -> Result<Vec<usize>, SettingsError> {
             None => Ok(cpus),
         }
     })?;
-    Ok(match (named, shards) {
-        (Some(cpus), None) => cpus,
-        (Some(cpus), Some(shards)) => around(&cpus, shards),
-        (None, Some(shards)) => around(&usable, shards),
-        (None, None) => around(&usable, machine::shards_default(poll == Poll::Spin)),
-    })
+    let cores = named.as_ref().unwrap_or(&usable);
+    let Some(shards) = shards else {
+        return Ok(match named {
+            Some(cpus) => cpus,
+            None => around(&usable, machine::shards_default(poll == Poll::Spin)),
+        });
+    };
+    if poll == Poll::Spin && usize::from(shards) > cores.len() {
+        // As an answer to the value, so that it says where that came from.
+        settings.parse("shards", |_| Err::<u16, _>(too_few_to_spin(cores)))?;
+    }
+    Ok(around(cores, shards))
+}
+
+fn too_few_to_spin(cores: &[usize]) -> String {
+    format!(
+        "with `--poll spin` each shard needs a core of its own, and there are {} ({cores:?}): one \
+         that spins never leaves it to another",
+        cores.len()
+    )
 }
 
 /// `shards` cores out of `cpus`, going round when there are more shards than cores.

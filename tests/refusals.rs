@@ -335,6 +335,56 @@ fn cores_that_are_not_there() {
 }
 
 #[test]
+fn shards_that_spin_on_one_core() {
+    let lived = LivedIn::new();
+    let spins = |cpus: Option<&str>, shards: &str| {
+        let options = lived.options().flag("--poll", "spin");
+        let options = match cpus {
+            Some(cpus) => options.flag("--cpus", cpus),
+            None => options,
+        };
+        options.flag("--shards", shards)
+    };
+    let says = ["shards", "poll spin", "a core of its own"];
+    lived.refuses(&spins(None, "256"), &says);
+    lived.refuses(&spins(Some("0"), "2"), &says);
+    // Shards that park may take turns.
+    let broker = lived
+        .options()
+        .flag("--cpus", "0")
+        .flag("--shards", "2")
+        .start();
+    broker.stop_cleanly();
+    lived.still_serves();
+}
+
+#[test]
+fn more_connections_than_open_files() {
+    let lived = LivedIn::new();
+    let limited = |files: &str, options: &Options| {
+        let nofile = format!("--nofile={files}:{files}");
+        options.wrapped(&["prlimit", &nofile], "127.0.0.1:0")
+    };
+    let asked = lived.options().set("max.connections", "5000");
+    refuses(
+        lived.dir.path(),
+        limited("2000", &asked),
+        &[
+            "max.connections",
+            "5000",
+            "open files, 2000",
+            "leaves room for",
+        ],
+    );
+    refuses(
+        lived.dir.path(),
+        limited("200", &lived.options()),
+        &["max.connections", "open files, 200", "leaves no room"],
+    );
+    lived.still_serves();
+}
+
+#[test]
 fn keys_that_nobody_knows() {
     let lived = LivedIn::new();
     lived.refuses(

@@ -159,8 +159,10 @@ impl Seat {
         let at = now().as_nanos();
         let floor = ROUND_COST_MIN.saturating_mul(rounds);
         let cost = (at - turn.began).max(nanos(floor));
-        self.turns
-            .change(|state| state.end(self.id, turn, cost, left, at));
+        let end = |state: &mut State| state.end(self.id, turn, cost, left, at);
+        if self.turns.change(end) {
+            count(Counter::WaitsForTurn);
+        }
     }
 }
 

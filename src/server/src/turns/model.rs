@@ -9,7 +9,6 @@ use tailwater_shards::sim::Simulation;
 
 use super::*;
 
-
 const US: Nanos = 1000;
 /// A look at the sockets and files.
 const LOOK: Nanos = 5 * US;
@@ -133,7 +132,8 @@ impl Shard {
         let left = match connection.left {
             0 => {
                 connection.waits.push(self.at - connection.came);
-                self.arrivals.insert((self.at + connection.load.pause, id), ());
+                self.arrivals
+                    .insert((self.at + connection.load.pause, id), ());
                 Left::default()
             }
             _ => Left {
@@ -232,7 +232,12 @@ fn an_address_with_many_connections_has_as_much_as_one_with_one() {
         let many: Nanos = shard.connections[1..].iter().map(|c| c.used).sum();
         let share = one / (one + many as f64);
         assert!((0.45..0.55).contains(&share), "{share}");
-        assert!(shard.connections.iter().all(|connection| connection.used > 0));
+        assert!(
+            shard
+                .connections
+                .iter()
+                .all(|connection| connection.used > 0)
+        );
     });
 }
 
@@ -247,7 +252,10 @@ fn those_that_send_without_end_are_served_however_many_come_fresh() {
         });
         let mut shard = Shard::new([endless(5000)].into_iter().chain(fresh));
         shard.run_until(500_000 * US);
-        assert!(shard.connections[0].used > 20_000 * US, "a fiftieth at least");
+        assert!(
+            shard.connections[0].used > 20_000 * US,
+            "a fiftieth at least"
+        );
         let waits = shard.connections[1..].iter().map(|c| c.waits.len()).min();
         assert!(waits.is_some_and(|least| least > 10), "{waits:?}");
     });

@@ -193,7 +193,9 @@ impl State {
         let Seated { flow, usage, .. } = self.seat(id);
         let (flow, of_seat) = (*flow, usage.now(at));
         let of_flow = self.flow(flow).usage.now(at);
-        let waits = of_flow.saturating_mul(USAGE_WAIT_FACTOR).saturating_add(of_seat);
+        let waits = of_flow
+            .saturating_mul(USAGE_WAIT_FACTOR)
+            .saturating_add(of_seat);
         (of_seat < nanos(FRESH_USAGE_MAX)).then(|| at.saturating_add(waits))
     }
 
@@ -250,8 +252,8 @@ impl State {
         }
     }
 
-    /// A turn has cost so much.
-    pub(super) fn end(&mut self, id: u32, turn: Turn, cost: Nanos, left: Left, at: Nanos) {
+    /// A turn has cost so much. Whether others go before this one's next.
+    pub(super) fn end(&mut self, id: u32, turn: Turn, cost: Nanos, left: Left, at: Nanos) -> bool {
         let alone = self.is_empty();
         self.used = self.used.saturating_add(cost);
         self.seat(id).usage.add(cost, at);
@@ -280,6 +282,7 @@ impl State {
             self.used = self.used.max(nanos(WINDOW_MAX));
         }
         self.closing |= self.used >= nanos(WINDOW_MAX);
+        left.to_begin && !alone
     }
 
     /// The shard has looked at its sockets and files.

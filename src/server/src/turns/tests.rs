@@ -3,8 +3,8 @@ use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::task::Poll;
 
-use tailwater_shards::sim::Simulation;
 use tailwater_shards::counters;
+use tailwater_shards::sim::Simulation;
 
 use super::*;
 use crate::limits::{WINDOW_FRESH_MAX, WINDOW_MAX};
@@ -49,7 +49,14 @@ impl Worker {
                 wants.set(wants.get() - 1);
                 let to_begin = wants.get() > 0;
                 let to_carry_on = false;
-                seat.end(turn, rounds, Left { to_begin, to_carry_on });
+                seat.end(
+                    turn,
+                    rounds,
+                    Left {
+                        to_begin,
+                        to_carry_on,
+                    },
+                );
                 turns.state.borrow().check_invariants();
                 Poll::Pending
             })
