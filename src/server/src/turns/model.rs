@@ -105,7 +105,7 @@ impl Shard {
             self.ready.push_back(id);
         }
         self.calls += 1;
-        if self.calls % 1024 == 0 {
+        if self.calls.is_multiple_of(1024) {
             self.state.check_invariants();
         }
     }

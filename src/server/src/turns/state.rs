@@ -308,7 +308,9 @@ impl State {
 
     fn pick(&mut self) -> Option<(u32, Grant)> {
         let others = !self.fresh.is_empty() || !self.backlog.is_empty();
-        self.begun_last = !self.begun.is_empty() && !(self.begun_last && others);
+        // In turns with the others.
+        let turn_of_others = self.begun_last && others;
+        self.begun_last = !turn_of_others && !self.begun.is_empty();
         if self.begun_last {
             let id = self.begun.pop_front()?;
             self.seat(id).waits_begun = false;
