@@ -52,7 +52,7 @@ async fn write_segment(
     let tp = log.topic_partition();
     let path = log_path(&shared.config.data_dir, tp, next.base);
     let file = match open(shared, &path, next.from == 0).await {
-        Err(error) if next.from > 0 && error.is_not_found() => return gone(log, path, next.from),
+        Err(error) if next.from > 0 && error.is_not_found() => return gone(log, path, next),
         other => other?,
     };
     cut_remains(&file, &path, next.from).await?;
@@ -101,11 +101,14 @@ async fn write_segment(
     Ok(next.upto - next.from)
 }
 
-/// A segment that was written to is not there: its log is out of service, unless it was dropped.
-fn gone(log: &Log, path: PathBuf, position: u64) -> Result<u64, StorageError> {
-    if log.is_dropped() {
+/// A segment that was written to is not there: its log is out of service, unless it was dropped, or
+/// trimmed so that the segment has gone with its records.
+fn gone(log: &Log, path: PathBuf, next: &WriteBehind) -> Result<u64, StorageError> {
+    let again = log.next_write_behind();
+    if log.is_dropped() || again.is_none_or(|again| again.base != next.base) {
         return Ok(0);
     }
+    let position = next.from;
     let damage = Corrupt {
         file: path,
         position,
