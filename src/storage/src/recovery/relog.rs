@@ -171,7 +171,9 @@ async fn copy(
         return Err(StorageError::Locked { path });
     }
     let bytes = BLOCK + (file.end_lsn() - from);
-    to.truncate(bytes).await.map_err(failed("cannot size"))?;
+    // As much as is there to be searched: a header may claim more than any disk has.
+    let there = BLOCK + (file.search_end().max(upto) - from);
+    to.truncate(there).await.map_err(failed("cannot size"))?;
     let mut patience = Patience::default();
     let mut at = from;
     while at < upto {

@@ -246,6 +246,14 @@ impl Partition {
                 })
             });
         }
+        if log.damage.is_none() && !length_fits(&log) {
+            let (file, position) = missing_in;
+            log.damage = Some(Corrupt {
+                file: file.clone(),
+                position: *position,
+                what: format!("the last segment of {tp} has not the length of its records"),
+            });
+        }
         let elsewhere = self.lost.drain(..).filter(|(_, end, _)| *end <= log.end);
         log.noticed = elsewhere.map(|(_, _, damage)| damage).collect();
         log.log_start = log.log_start.max(self.log_start).min(log.end);
@@ -329,6 +337,19 @@ fn missing_of(tp: TopicPartition, end: i64, until: i64, missing_in: &(PathBuf, u
         position: *position,
         what: format!("records {end}..{until} of {tp} that had been durable are missing"),
     }
+}
+
+/// Whether the last segment ends where the records do: a checkpoint that says otherwise was not
+/// ours, whatever its checksum.
+fn length_fits(log: &SeedLog) -> bool {
+    log.segments.last().is_none_or(|last| {
+        let run = log.runs.last();
+        let run = run.filter(|run| run.span.segment == last.base);
+        last.len
+            == run.map_or(last.durable_len, |run| {
+                run.span.position + u64::from(run.len)
+            })
+    })
 }
 
 /// Whether the run lies where the log ends.

@@ -82,6 +82,9 @@ struct Walk {
     lsn: u64,
     proven_lsn: u64,
     content_end: u64,
+    /// The commits after the first place that did not hold: looked for once, however many such
+    /// places there are.
+    ahead: Option<Vec<Seen>>,
 }
 
 /// How a scan ended.
@@ -96,6 +99,14 @@ pub(crate) struct Scanned {
     pub(crate) unproven_lsn: Option<u64>,
 }
 
+/// A commit behind a place that does not hold; what it and all valid ones behind it tell.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: u64,
+    durable_lsn: u64,
+    checkpoint: u64,
+}
+
 /// What the valid commits after some place tell.
 #[derive(Debug, Default)]
 struct Evidence {
@@ -103,6 +114,17 @@ struct Evidence {
     next: Option<u64>,
     durable_lsn: u64,
     checkpoint: u64,
+}
+
+impl Evidence {
+    fn after(lsn: u64, commits: &[Seen]) -> Self {
+        let first = commits.partition_point(|seen| seen.at <= lsn);
+        commits.get(first).map_or_else(Self::default, |seen| Self {
+            next: Some(seen.at),
+            durable_lsn: seen.durable_lsn,
+            checkpoint: seen.checkpoint,
+        })
+    }
 }
 
 /// A commit that was found where one was expected.
@@ -156,22 +178,23 @@ impl OldWal {
         file.header_at(lsn).await.map(|(header, _)| header)
     }
 
-    /// What the commits after the LSN tell.
-    async fn evidence_after(&mut self, lsn: u64) -> Evidence {
-        let mut evidence = Evidence::default();
+    /// The commits after the LSN whose headers hold, in order.
+    async fn commits_after(&mut self, lsn: u64) -> Vec<Seen> {
+        let mut seen = Vec::new();
         for file in self.files.iter_mut().filter(|file| file.end_lsn() > lsn) {
-            let mut at = if file.start_lsn > lsn {
-                file.start_lsn
-            } else {
-                lsn + BLOCK
-            };
             let began_after = file.start_lsn > lsn;
+            let mut at = match began_after {
+                true => file.start_lsn,
+                false => lsn + BLOCK,
+            };
             while at < file.search_end() {
                 match file.header_at(at).await {
                     Some((header, _)) => {
-                        evidence.next.get_or_insert(at);
-                        evidence.durable_lsn = evidence.durable_lsn.max(header.durable_lsn);
-                        evidence.checkpoint = evidence.checkpoint.max(header.checkpoint);
+                        seen.push(Seen {
+                            at,
+                            durable_lsn: header.durable_lsn,
+                            checkpoint: header.checkpoint,
+                        });
                         at = header.end_lsn();
                     }
                     // A file begins with a commit or has none: its rest need not be searched.
@@ -180,7 +203,17 @@ impl OldWal {
                 }
             }
         }
-        evidence
+        seen.sort_by_key(|seen| seen.at);
+        // What each tells, and all behind it.
+        let mut behind = (0, 0);
+        for seen in seen.iter_mut().rev() {
+            behind = (
+                behind.0.max(seen.durable_lsn),
+                behind.1.max(seen.checkpoint),
+            );
+            (seen.durable_lsn, seen.checkpoint) = behind;
+        }
+        seen
     }
 
     /// A commit whose header does not hold. Where it begins the next one knows, or the one before it;
@@ -288,7 +321,10 @@ impl OldWal {
     /// handed over, and passed.
     async fn judge(&mut self, walk: &mut Walk, found: Found, sink: &mut impl Sink) -> bool {
         let (known, lsn) = (walk.known, walk.lsn);
-        let evidence = self.evidence_after(lsn).await;
+        if walk.ahead.is_none() {
+            walk.ahead = Some(self.commits_after(lsn).await);
+        }
+        let evidence = Evidence::after(lsn, walk.ahead.as_deref().unwrap_or_default());
         walk.scanned.checkpoint = walk.scanned.checkpoint.max(evidence.checkpoint);
         walk.proven_lsn = walk.proven_lsn.max(evidence.durable_lsn);
         let durable = evidence.durable_lsn.max(known.durable_lsn);
@@ -444,6 +480,7 @@ impl Walk {
             lsn: known.from_lsn,
             proven_lsn: known.durable_lsn,
             content_end: 0,
+            ahead: None,
         }
     }
 
