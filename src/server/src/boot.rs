@@ -138,6 +138,12 @@ fn tell(report: &RecoveryReport) -> String {
     if report.unknown_losses {
         told += "; some partitions may have lost their last records";
     }
+    for kept in &report.kept_directories {
+        told += &format!(
+            "; {} is of no known topic and is kept, as what named it may be lost",
+            kept.display()
+        );
+    }
     told
 }
 

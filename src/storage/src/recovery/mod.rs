@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{dir, wall_clock_ms};
+use tailwater_shards::{File, OpenOptions, dir, wall_clock_ms};
 use uuid::Uuid;
 
 pub(crate) use self::inspect::inspect;
@@ -77,6 +77,9 @@ pub struct RecoveryReport {
     /// Damage whose partitions could not be told: a partition whose last records were there, and
     /// nothing after them, may have lost them unnoticed.
     pub unknown_losses: bool,
+    /// Directories of topics that nobody knows, which are not removed: metadata that named them may
+    /// have been lost, now or at an earlier start.
+    pub kept_directories: Vec<PathBuf>,
 }
 
 /// What a start found.
@@ -123,11 +126,14 @@ pub async fn recover(
     let metadata = MetadataReplay { snapshot, entries };
     let topics = known_topics(&metadata).map_err(StorageError::MetadataUnreadable)?;
     let mut logs = assemble(&mut replay, &topics, &mut report);
+    let (mut remove, mut kept) = unknown_directories(config, &topics).await?;
     // What damage hides may be a topic's creation: then its directory is not to go.
-    let remove = match report.unknown_losses {
-        true => Vec::new(),
-        false => unknown_directories(config, &topics).await?,
+    let doubted = match report.unknown_losses {
+        true => std::mem::take(&mut remove),
+        false => Vec::new(),
     };
+    kept.extend_from_slice(&doubted);
+    report.kept_directories = kept;
 
     root.generation = Generation(root.generation.0 + 1);
     root.node_id = node_id;
@@ -135,6 +141,7 @@ pub async fn recover(
     // Before the root file, so that one is never there without them.
     enter::make_directories(config).await?;
     root.store(&config.data_dir).await?;
+    keep_for_good(&doubted).await?;
     let relogged = relog::relog(
         config,
         root.cluster_id,
@@ -244,23 +251,52 @@ fn assemble(
     logs
 }
 
-/// Directories of topics and partitions that are no more.
+/// A file of this name says that its directory is never removed by a start.
+const KEPT_NAME: &str = "kept";
+
+/// Directories of topics that are no more: those to remove, and those that an earlier start kept.
 async fn unknown_directories(
     config: &StorageConfig,
     topics: &BTreeMap<Uuid, TopicEra>,
-) -> Result<Vec<PathBuf>, StorageError> {
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), StorageError> {
     let data_dir = &config.data_dir;
     let entries = dir::list(data_dir)
         .await
         .map_err(StorageError::io("cannot list", data_dir))?;
-    let mut unknown = Vec::new();
+    let (mut unknown, mut kept) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| entry.is_dir) {
         let Ok(topic) = Uuid::try_parse(&entry.name) else {
             continue;
         };
         if topic.as_hyphenated().to_string() == entry.name && !topics.contains_key(&topic) {
-            unknown.push(data_dir.join(&entry.name));
+            let path = data_dir.join(&entry.name);
+            let mark = path.join(KEPT_NAME);
+            let is_kept = dir::exists(&mark).await;
+            match is_kept.map_err(StorageError::io("cannot look for", &mark))? {
+                true => kept.push(path),
+                false => unknown.push(path),
+            }
         }
     }
-    Ok(unknown)
+    Ok((unknown, kept))
+}
+
+/// Marks directories, durably, so that no later start removes them, which would not know of the
+/// damage any more.
+async fn keep_for_good(directories: &[PathBuf]) -> Result<(), StorageError> {
+    for path in directories {
+        let mark = path.join(KEPT_NAME);
+        let options = OpenOptions {
+            create_new: true,
+            write: true,
+        };
+        let made = File::open(&mark, options).await;
+        made.map_err(StorageError::io("cannot create", &mark))?
+            .close()
+            .await;
+        dir::sync(path)
+            .await
+            .map_err(StorageError::io("cannot sync", path))?;
+    }
+    Ok(())
 }

@@ -1,18 +1,19 @@
 //! What is lost at the very end of a WAL, where nothing behind it can tell, is named all the same:
 //! file, position and partition.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_shards::sim::Simulation;
-use tailwater_shards::{File, IoClass, OpenOptions, sleep};
-use tailwater_storage::{StorageError, verify};
+use tailwater_shards::{File, IoClass, OpenOptions, dir, sleep};
+use tailwater_storage::{StorageConfig, StorageError, verify};
 
 use crate::checks::read_all;
 use crate::corruption::{roomy, wal, write_three};
 use crate::harness::DATA;
-use crate::solo::{fill, refused, solo, tp};
+use crate::solo::{boot, fill, refused, solo, tp};
 
 fn unreadable(sim: &Simulation, seq: u64, blocks: std::ops::Range<u64>) {
     for block in blocks {
@@ -201,4 +202,50 @@ fn a_busy_wal_is_witnessed_from_time_to_time() {
         assert!(!report.unknown_losses);
         assert_eq!(read_all(&started.log(0)).await.len(), 200);
     });
+}
+
+#[test]
+fn what_may_be_of_a_lost_topic_is_kept_by_later_starts_too() {
+    let mut sim = Simulation::new(9);
+    let small = crate::harness::small();
+    let config = StorageConfig {
+        witness_interval_ms: 60_000,
+        ..small
+    };
+    solo(&mut sim, &config, |started| async move {
+        // Enough for a segment; then a commit that is lost, which later ones prove.
+        fill(&started, &started.log(0), 10, 4_000).await;
+        sleep(Duration::from_millis(15)).await;
+        for _ in 0..3 {
+            fill(&started, &started.log(1), 1, 100).await;
+        }
+    });
+    sim.power_cut();
+    let topic = Path::new(DATA).join(tp(0).topic.to_string());
+    let last = sim.read_file(&wal(1, 1)).unwrap();
+    let commits = (1..last.len() / 4096).filter(|block| last[block * 4096..].starts_with(b"MCWT"));
+    let commits: Vec<_> = commits.collect();
+    let lost = commits[commits.len() - 3] as u64;
+    sim.faults().unreadable(&wal(1, 1), 4096 * lost).unwrap();
+    for start in 0..3 {
+        let topic = topic.clone();
+        let (process, _) = boot(
+            &mut sim,
+            &config,
+            BTreeMap::new(),
+            move |started| async move {
+                assert_eq!(
+                    started.report.unknown_losses,
+                    start == 0,
+                    "{:?}",
+                    started.report
+                );
+                assert_eq!(started.report.kept_directories, [topic.clone()]);
+                // Long enough for the past's files to go.
+                sleep(Duration::from_secs(10)).await;
+                assert!(dir::exists(&topic).await.unwrap());
+            },
+        );
+        sim.run_until_ended(process);
+    }
 }
