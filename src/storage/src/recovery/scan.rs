@@ -257,8 +257,11 @@ impl OldWal {
             }
             let headers = file.at(place, end).await?;
             let last = EntryHeader::decode(headers.get(end - ENTRY_HEADER_BYTES..)?)?;
-            let bodies_end = u64::from(last.body_offset) + u64::from(last.body_len);
-            (count, blocks(usize_of(bodies_end)))
+            let bodies_end = usize_of(u64::from(last.body_offset) + u64::from(last.body_len));
+            if bodies_end < end {
+                return None;
+            }
+            (count, blocks(bodies_end))
         };
         let fits = match next.is_some_and(|next| file.covers(next)) {
             true => length == rest,

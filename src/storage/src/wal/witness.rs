@@ -141,12 +141,17 @@ impl Testimony {
             rows: Vec::new(),
         };
         for _ in 0..r.count(ROW_BYTES)? {
-            found.rows.push(Row {
+            let row = Row {
                 tp: TopicPartition::new(r.uuid()?, r.i32()?),
                 end: r.i64()?,
                 log_start: r.i64()?,
                 lsn: r.u62()?,
-            });
+            };
+            // Nothing of ours under a right sum, otherwise.
+            if row.log_start < 0 || row.log_start > row.end {
+                return None;
+            }
+            found.rows.push(row);
         }
         Some(found)
     }
@@ -242,8 +247,9 @@ impl Ends {
             lsn,
         };
         let row = self.rows.entry(tp).or_insert(unknown);
-        row.end = row.end.max(end.unwrap_or(0));
         row.log_start = row.log_start.max(log_start.unwrap_or(0));
+        // What a log start passes was appended before it.
+        row.end = row.end.max(end.unwrap_or(0)).max(row.log_start);
         row.lsn = row.lsn.max(lsn);
     }
 
