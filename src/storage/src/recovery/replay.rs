@@ -258,6 +258,12 @@ impl Partition {
         log.noticed = elsewhere.map(|(_, _, damage)| damage).collect();
         log.log_start = log.log_start.max(self.log_start).min(log.end);
         log.epochs.trim_start(log.log_start);
+        // Nothing is left of it, and its file may be removed: what comes next begins another.
+        if log.log_start == log.end
+            && let Some(last) = log.segments.last_mut()
+        {
+            last.closed = true;
+        }
         log
     }
 

@@ -52,7 +52,9 @@ async fn write_segment(
     let tp = log.topic_partition();
     let path = log_path(&shared.config.data_dir, tp, next.base);
     let file = match open(shared, &path, next.from == 0).await {
-        Err(error) if next.from > 0 && error.is_not_found() => return gone(log, path, next),
+        Err(error) if next.from > 0 && error.is_not_found() => {
+            return gone(shared, log, path, next).await;
+        }
         other => other?,
     };
     cut_remains(&file, &path, next.from).await?;
@@ -102,10 +104,19 @@ async fn write_segment(
 }
 
 /// A segment that was written to is not there: its log is out of service, unless it was dropped, or
-/// trimmed so that the segment has gone with its records.
-fn gone(log: &Log, path: PathBuf, next: &WriteBehind) -> Result<u64, StorageError> {
-    let again = log.next_write_behind();
-    if log.is_dropped() || again.is_none_or(|again| again.base != next.base) {
+/// the segment has gone with its records: a process before this one had removed it.
+async fn gone(
+    shared: &Shared,
+    log: &Log,
+    path: PathBuf,
+    next: &WriteBehind,
+) -> Result<u64, StorageError> {
+    let mut is_trimmed = log.is_dropped();
+    for (base, _) in log.trim() {
+        is_trimmed |= base == next.base;
+        remove_segment(shared, log, base).await?;
+    }
+    if is_trimmed {
         return Ok(0);
     }
     let position = next.from;
