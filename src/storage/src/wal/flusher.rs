@@ -96,13 +96,13 @@ impl Wal {
             let rung = self.witness.rung.notified();
             let due = self.witness.since.get();
             match due.map(|since| since + self.witness_interval) {
-                None => rung.await,
+                None if !self.witness.now.get() => rung.await,
                 Some(due) if !self.witness.now.get() && tailwater_shards::now() < due => {
                     let rung = std::pin::pin!(rung);
                     let due = std::pin::pin!(sleep_until(due));
                     futures_util::future::select(due, rung).await;
                 }
-                Some(_) => {
+                _ => {
                     let durably = self.witness.now.get();
                     self.witness.say(self.replay_lsn(), durably).await;
                 }

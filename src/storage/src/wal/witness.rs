@@ -298,6 +298,8 @@ pub(super) struct Witness {
     ends: RefCell<Ends>,
     /// Since when there is something to say that is not in the file.
     pub(super) since: Cell<Option<Instant>>,
+    /// What was said last is in the file, but nothing has made it durable.
+    unsynced: Cell<bool>,
     /// It is to be said now, durably.
     pub(super) now: Cell<bool>,
     pub(super) rung: Notify,
@@ -323,6 +325,7 @@ impl Witness {
             file: RefCell::new(None),
             ends: RefCell::new(ends),
             since: Cell::new(None),
+            unsynced: Cell::new(false),
             now: Cell::new(false),
             rung: Notify::new(),
             writing: Semaphore::new(1),
@@ -342,9 +345,9 @@ impl Witness {
         }
     }
 
-    /// What has become durable is to be said now: nothing else is to come.
+    /// What has become durable is to be said now, durably: nothing else is to come.
     pub(super) fn say_now(&self) {
-        if self.since.get().is_some() {
+        if self.since.get().is_some() || self.unsynced.get() {
             self.now.set(true);
             self.rung.notify_one();
         }
@@ -354,9 +357,11 @@ impl Witness {
     pub(super) async fn say(&self, replay_lsn: u64, durably: bool) {
         let _one = self.writing.acquire(1).await;
         self.now.set(false);
-        if self.since.take().is_none() || planted::is(Planted::EndNotWitnessed) {
+        let is_new = self.since.take().is_some() || (durably && self.unsynced.get());
+        if !is_new || planted::is(Planted::EndNotWitnessed) {
             return;
         }
+        self.unsynced.set(!durably);
         if let Err(error) = self.write(replay_lsn, durably).await {
             if !error.is_no_space() {
                 fatal(&format!("the WAL cannot be witnessed: {error}"));
