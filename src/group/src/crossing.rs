@@ -223,6 +223,9 @@ impl Groups {
         step: &Step<'_>,
         id: &str,
     ) -> Result<ConsumerDescription, GroupError> {
+        if id.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         match self.find(id) {
             Some(Group::Consumer(group)) => Ok(group.describe(step.topics, step.config)),
             Some(Group::Classic(_)) => Err(GroupError::GroupIdNotFound(format!(

@@ -1,8 +1,8 @@
 //! What ApiVersions answers: the API table.
 //!
 //! As a 4.3.0 broker: a version that is not served is answered in version 0 with
-//! UNSUPPORTED_VERSION and the versions of ApiVersions itself (KIP-511). There are no features to
-//! tell. The check of the client's software name is the handler's.
+//! UNSUPPORTED_VERSION and the versions of ApiVersions itself (KIP-511). Features and
+//! the check of the client's software name are the handler's.
 
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 

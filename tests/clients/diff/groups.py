@@ -251,7 +251,43 @@ OFFSET_DELETE = [
     bad("of the nameless group", forget("")),
 ]
 
+def new_member(group, epoch=0, **more):
+    def value(v, ctx):
+        name = group(v) if callable(group) else group
+        return {
+            "group_id": name, "member_id": f"member-{v}" if v else "", "member_epoch": epoch, "rebalance_timeout_ms": 60_000,
+            "subscribed_topic_names": [TOPIC], "topic_partitions": [], **more,
+        }  # fmt: skip
+
+    return value
+
+
+NEW_HEARTBEAT = [
+    good("joins", new_member(lambda v: f"d-new-{v}")),
+    good("joins by an expression", new_member(lambda v: f"d-regex-{v}", subscribed_topic_names=None, subscribed_topic_regex="d-l.g"), versions=(1, 99)),
+    bad("an unknown member", new_member(lambda v: f"d-new-{v}", epoch=5, member_id="nobody")),
+    bad("of an unknown group", new_member("d-nowhere", epoch=5, member_id="nobody")),
+    bad("leaves an unknown group", new_member("d-nowhere", epoch=-1, member_id="nobody")),
+    bad("an epoch that cannot be", new_member("d-new-x", epoch=-3)),
+    bad("no rebalance timeout", new_member("d-new-x", rebalance_timeout_ms=-1)),
+    bad("no subscription", new_member("d-new-x", subscribed_topic_names=None)),
+    bad("partitions at a first join", new_member("d-new-x", topic_partitions=[{"topic_id": NOBODY, "partitions": [0]}])),
+    bad("an unknown assignor", new_member("d-new-x", server_assignor="odd")),
+    bad("an expression that does not compile", new_member("d-new-x", subscribed_topic_names=None, subscribed_topic_regex="a("), versions=(1, 99)),
+    bad("no member id", new_member("d-new-x", member_id=""), versions=(1, 99)),
+    bad("an empty group", new_member("")),
+    bad("a classic group with members", new_member("d-connect-0")),
+]
+
+NEW_DESCRIBE = [
+    good("a group", lambda v, ctx: {"group_ids": ["d-new-0", "d-new-1"]}),
+    good("authorised operations", lambda v, ctx: {"group_ids": ["d-new-1"], "include_authorized_operations": True}),
+    bad("an unknown group", lambda v, ctx: {"group_ids": ["d-nowhere"]}),
+    bad("a classic group", lambda v, ctx: {"group_ids": [SETTLED]}),
+    bad("an empty name", lambda v, ctx: {"group_ids": [""]}),
+]
+
 CASES = {
     10: FIND, 11: JOIN, 14: SYNC, 12: HEARTBEAT, 13: LEAVE, 8: COMMIT, 9: FETCH, 15: DESCRIBE, 16: LIST,
-    47: OFFSET_DELETE, 42: DELETE,
+    47: OFFSET_DELETE, 42: DELETE, 68: NEW_HEARTBEAT, 69: NEW_DESCRIBE,
 }  # fmt: skip

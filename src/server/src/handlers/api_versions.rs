@@ -1,10 +1,16 @@
 //! ApiVersions: what this broker speaks.
 
 use tailwater_broker::error_code::INVALID_REQUEST;
+use tailwater_wire::messages::api_versions_response::{FinalizedFeatureKey, SupportedFeatureKey};
 use tailwater_wire::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use tailwater_wire::{Encoded, RequestHeader, Response, api_versions};
+use tailwater_wire::{Encoded, RequestHeader, Response, StrBytes, api_versions};
 
 use crate::router::RequestContext;
+
+/// From this version on an answer has features.
+const FEATURES_FROM: i16 = 3;
+/// And from this one on such as may be 0.
+const FEATURES_OF_ZERO_FROM: i16 = 4;
 
 /// From this version on a client says what it is.
 const CLIENT_SOFTWARE_FROM: i16 = 3;
@@ -19,8 +25,31 @@ pub(crate) fn handle(context: &RequestContext, request: &ApiVersionsRequest) -> 
     Response::ApiVersions(if bad {
         ApiVersionsResponse::default().with_error_code(INVALID_REQUEST)
     } else {
-        api_versions::response()
+        features(context.header.version)
     })
+}
+
+/// What is served, and from the versions on that have it, that the new protocol of groups works.
+fn features(version: i16) -> ApiVersionsResponse {
+    let response = api_versions::response();
+    if version < FEATURES_FROM {
+        return response;
+    }
+    let name = StrBytes::from_static_str("group.version");
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(name.clone())
+        .with_max_version_level(1)
+        .with_min_version_level(1);
+    let response = response
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![finalized]);
+    if version < FEATURES_OF_ZERO_FROM {
+        return response;
+    }
+    let supported = SupportedFeatureKey::default()
+        .with_name(name)
+        .with_max_version(1);
+    response.with_supported_features(vec![supported])
 }
 
 /// The answer to a version of ApiVersions that is not served.

@@ -70,6 +70,7 @@ fn failed(id: GroupId, error: &GroupError) -> DescribedGroup {
 
 fn member(member: ConsumerMember) -> Member {
     let names = member.topic_names.iter();
+    let regex = member.topic_regex.as_ref();
     Member::default()
         .with_member_id(shown(&member.member))
         .with_instance_id(shown_option(member.instance.as_ref()))
@@ -78,7 +79,8 @@ fn member(member: ConsumerMember) -> Member {
         .with_client_id(shown(&member.client_id))
         .with_client_host(shown(&member.client_host))
         .with_subscribed_topic_names(names.map(|name| shown(name).into()).collect())
-        .with_subscribed_topic_regex(shown_option(member.topic_regex.as_ref()))
+        // Kafka shows no expression as an empty one.
+        .with_subscribed_topic_regex(Some(regex.map_or_else(|| text(""), shown)))
         .with_assignment(assignment(member.assignment))
         .with_target_assignment(assignment(member.target))
         .with_member_type(if member.classic { CLASSIC } else { CONSUMER })
