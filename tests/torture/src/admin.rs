@@ -57,11 +57,15 @@ impl Admin {
             .topics()
             .iter()
             .map(|topic| topic.name().to_owned())
+            .filter(|name| name != OFFSETS_TOPIC)
             .collect();
         names.sort();
         Ok(names)
     }
 }
+
+/// The broker's own, made when the first client looks for a group's coordinator.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 fn options() -> AdminOptions {
     AdminOptions::new()
