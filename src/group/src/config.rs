@@ -74,6 +74,9 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`: 600,000.
     pub offsets_retention_check_ms: i64,
+    /// Bytes that one request may have written: a group's members, or the offsets of a commit. What
+    /// would take more is refused, so that a batch of the log has room for it.
+    pub batch_bytes_max: u64,
     /// Groups of one machine. One more is refused.
     pub groups_max: usize,
     /// Bytes that the groups and offsets of one machine may take as records. What would take more
@@ -97,6 +100,7 @@ impl Default for GroupConfig {
             offset_metadata_max: 4_096,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             offsets_retention_check_ms: 600_000,
+            batch_bytes_max: 8 << 20,
             groups_max: 10_000,
             bytes_max: 256 << 20,
         }

@@ -78,6 +78,11 @@ pub enum GroupError {
     /// The regular expression does not compile, or is too large.
     #[error("{0}")]
     InvalidRegularExpression(String),
+    /// A member of the new protocol commits in a version that knows no member epochs.
+    #[error(
+        "OffsetCommit version 9 or above must be used by members using the modern group protocol."
+    )]
+    UnsupportedVersion,
     /// The request contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),
@@ -116,6 +121,7 @@ impl GroupError {
             GroupError::UnknownMemberId => 25,
             GroupError::InvalidSessionTimeout => 26,
             GroupError::RebalanceInProgress => 27,
+            GroupError::UnsupportedVersion => 35,
             GroupError::InvalidRequest(_) => 42,
             GroupError::LimitReached(_) => 44,
             GroupError::NonEmptyGroup => 68,

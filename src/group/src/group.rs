@@ -1,5 +1,7 @@
 //! A group of any kind.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::classic::ClassicGroup;
@@ -26,6 +28,14 @@ impl Group {
         match self {
             Group::Classic(group) => group.bytes(),
             Group::Consumer(group) => group.bytes(),
+        }
+    }
+
+    /// What its members take, about, without that one.
+    pub(crate) fn bytes_beside(&self, member: &str, instance: Option<&Arc<str>>) -> u64 {
+        match self {
+            Group::Classic(group) => group.bytes_beside(member, instance),
+            Group::Consumer(group) => group.bytes_beside(member, instance),
         }
     }
 
@@ -85,10 +95,7 @@ impl Group {
     ) -> Result<(), GroupError> {
         match self {
             Group::Classic(_) => Ok(()),
-            Group::Consumer(group) => {
-                let epoch = commit.generation_or_epoch;
-                group.check_commit(&commit.member, epoch, Some(topic), partition)
-            }
+            Group::Consumer(group) => group.check_commit(commit, topic, partition),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Groups {
     pub(crate) offsets: Offsets,
     /// When offsets are looked through for expired ones.
     pub(crate) retention_timer: Option<TimerId>,
+    /// When more offsets of deleted topics are removed, if not all were.
+    pub(crate) deleted_timer: Option<TimerId>,
     /// What the groups take, about.
     bytes: u64,
 }
@@ -177,6 +179,9 @@ impl Groups {
 
     /// Handles a request.
     pub(crate) fn handle(&mut self, step: &mut Step<'_>, to: ReplyTo, request: &Request) {
+        if self.refuse_too_large(step, to, request) {
+            return;
+        }
         let reply = match request {
             Request::Join(join) => return self.join(step, to, join),
             Request::Sync(sync) => return self.sync(step, to, sync),
@@ -333,12 +338,15 @@ impl Groups {
             self.change(&id, |group| group.loaded(step));
         }
         self.set_retention_timer(step, step.config.offsets_retention_check_ms.max(1));
+        // A topic may have been deleted just before the end, and made again since.
+        self.remove_deleted_topics(step);
     }
 
     /// Does what one timer is for.
     pub(crate) fn due(&mut self, step: &mut Step<'_>, id: TimerId, timer: &Timer) {
         match timer {
             Timer::Retention => self.expire(step),
+            Timer::DeletedTopics => self.remove_deleted_topics(step),
             Timer::Consumer(group) => self.consumer_due(step, group),
             Timer::Session(group, member) => {
                 self.change_classic(group, |group| group.session_due(step, member, id));
@@ -371,7 +379,8 @@ impl Groups {
         assert!(self.offsets.groups().all(|id| self.by_id.contains_key(id)));
         let bytes: u64 = self.by_id.values().map(Group::bytes).sum();
         assert_eq!(bytes, self.bytes, "bytes of groups");
-        let mut timers: Vec<TimerId> = self.retention_timer.into_iter().collect();
+        let own = [self.retention_timer, self.deleted_timer];
+        let mut timers: Vec<TimerId> = own.into_iter().flatten().collect();
         let mut waiting = Vec::new();
         for (id, group) in &self.by_id {
             assert!(

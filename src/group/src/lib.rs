@@ -27,6 +27,7 @@ mod outcome;
 mod records;
 mod reply;
 mod request;
+mod size;
 mod step;
 #[cfg(test)]
 mod testing;

@@ -145,6 +145,8 @@ pub struct CommitOffsets {
     pub instance: Option<Arc<str>>,
     /// Versions 2 to 4: how long to keep the offsets; none means as the broker does.
     pub retention_ms: Option<i64>,
+    /// From version 9 on: a member of the new protocol may commit with this request.
+    pub knows_epochs: bool,
     /// What to commit.
     pub offsets: Vec<OffsetToCommit>,
 }

@@ -366,6 +366,7 @@ pub(crate) fn simple_commit(group: &str, offsets: Vec<OffsetToCommit>) -> Commit
         member: "".into(),
         instance: None,
         retention_ms: None,
+        knows_epochs: true,
         offsets,
     }
 }

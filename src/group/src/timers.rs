@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Consumer(Arc<str>),
     /// Offsets may have expired.
     Retention,
+    /// There are more offsets of topics that are gone.
+    DeletedTopics,
 }
 
 /// Names a deadline that was set. Ids are never used twice.

@@ -48,6 +48,14 @@ pub(crate) fn fit(version: i16, mut response: Response) -> Response {
             response.ongoing_txn_producer_id = (-1).into();
             response.ongoing_txn_producer_epoch = -1;
         }
+        _ => fit_groups(version, &mut response),
+    }
+    response
+}
+
+/// As [`fit`], for the answers about groups.
+fn fit_groups(version: i16, response: &mut Response) {
+    match response {
         Response::JoinGroup(response) => {
             if version < 9 {
                 response.skip_assignment = false;
@@ -83,5 +91,4 @@ pub(crate) fn fit(version: i16, mut response: Response) -> Response {
         }
         _ => {}
     }
-    response
 }

@@ -40,6 +40,7 @@ fn commit(group: &str, generation: i32, member: &str, offset: i64) -> Request {
         member: member.into(),
         instance: None,
         retention_ms: None,
+        knows_epochs: true,
         offsets: vec![OffsetToCommit {
             topic: TopicRef::Name("t".into()),
             partition: 0,

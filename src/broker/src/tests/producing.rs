@@ -157,6 +157,14 @@ fn what_cannot_be_appended_is_refused_with_kafkas_codes() {
             );
         }
     }
+    assert_eq!(machine.list_offset("t", 0, -1).unwrap().offset, 0);
+}
+
+#[test]
+fn what_has_no_partition_or_asks_for_other_acks_is_refused_in_kafkas_order() {
+    let mut machine = Machine::new(5, 2);
+    machine.create("t", 2, &[]);
+    let good = batch(&["x"]);
     assert_eq!(
         code_of(machine.produce(0, "t", 2, -1, good.clone())),
         code::UNKNOWN_TOPIC_OR_PARTITION

@@ -181,6 +181,13 @@ impl ClassicGroup {
         self.bytes + self.durable.as_ref().map_or(0, |value| value.len() as u64)
     }
 
+    /// What its members take, about, without that one.
+    pub(crate) fn bytes_beside(&self, member: &str, instance: Option<&Arc<str>>) -> u64 {
+        let holder = instance.and_then(|instance| self.statics.get(instance));
+        let id = holder.map_or(member, |id| id);
+        self.bytes - self.members.get(id).map_or(0, |member| member.bytes(id))
+    }
+
     /// Whether nothing would be lost if it were forgotten: it was never recorded, and has no
     /// member.
     pub(crate) fn is_nothing(&self) -> bool {

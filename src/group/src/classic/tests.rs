@@ -378,7 +378,21 @@ fn bad_input_is_refused_as_kafka_does_and_changes_nothing() {
         refused(&mut rig, without),
         GroupError::InconsistentGroupProtocol
     );
+    assert_eq!(rig.beat("none", 0, "x"), Err(GroupError::UnknownMemberId));
+    assert_eq!(rig.beat("", 0, "x"), Err(GroupError::InvalidGroupId));
+    assert_eq!(
+        sync_error(&mut rig, sync("none", 0, "x", &[])),
+        GroupError::UnknownMemberId
+    );
+    let reply = rig.ask(Request::Leave(leave("none", "x", None)));
+    assert_eq!(reply, Reply::Left(Err(GroupError::UnknownMemberId)));
     assert!(rig.log.is_empty());
+}
+
+#[test]
+fn bad_input_to_a_stable_group_is_refused_as_kafka_does_and_changes_nothing() {
+    let mut rig = Rig::eager();
+    let refused = |rig: &mut Rig, join: JoinGroup| rig.refused_join(join).0;
     let (ids, generation) = rig.stable("g", 2);
     let log = rig.log.len();
     let other_type = JoinGroup {
@@ -409,8 +423,6 @@ fn bad_input_is_refused_as_kafka_does_and_changes_nothing() {
         rig.beat("g", generation, "x"),
         Err(GroupError::UnknownMemberId)
     );
-    assert_eq!(rig.beat("none", 0, "x"), Err(GroupError::UnknownMemberId));
-    assert_eq!(rig.beat("", 0, "x"), Err(GroupError::InvalidGroupId));
     let error = sync_error(&mut rig, sync("g", generation - 1, &ids[0], &[]));
     assert_eq!(error, GroupError::IllegalGeneration);
     let renamed = SyncGroup {
@@ -421,12 +433,6 @@ fn bad_input_is_refused_as_kafka_does_and_changes_nothing() {
         sync_error(&mut rig, renamed),
         GroupError::InconsistentGroupProtocol
     );
-    assert_eq!(
-        sync_error(&mut rig, sync("none", 0, "x", &[])),
-        GroupError::UnknownMemberId
-    );
-    let reply = rig.ask(Request::Leave(leave("none", "x", None)));
-    assert_eq!(reply, Reply::Left(Err(GroupError::UnknownMemberId)));
     assert_eq!(rig.log.len(), log);
     assert_eq!(rig.state("g"), "Stable");
 }

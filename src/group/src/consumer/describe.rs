@@ -10,6 +10,7 @@ use super::member::{Member, named};
 use crate::config::GroupConfig;
 use crate::error::GroupError;
 use crate::reply::{ConsumerDescription, ConsumerMember, TopicAssignment};
+use crate::request::CommitOffsets;
 use crate::topics::Topics;
 
 impl ConsumerGroup {
@@ -60,19 +61,22 @@ impl ConsumerGroup {
     /// partition that the member has had since then.
     pub(crate) fn check_commit(
         &self,
-        member: &str,
-        epoch: i32,
-        topic: Option<Uuid>,
+        commit: &CommitOffsets,
+        topic: Uuid,
         partition: i32,
     ) -> Result<(), GroupError> {
+        let epoch = commit.generation_or_epoch;
         if epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
         let member = self
             .members
-            .get(member)
+            .get(&commit.member)
             .ok_or(GroupError::UnknownMemberId)?;
-        let since = topic.and_then(|topic| member.epoch_of(topic, partition));
+        if !member.is_classic() && !commit.knows_epochs {
+            return Err(GroupError::UnsupportedVersion);
+        }
+        let since = member.epoch_of(topic, partition);
         let has_since = since.is_some_and(|since| epoch >= since);
         if epoch == member.epoch || (epoch < member.epoch && has_since) {
             return Ok(());

@@ -75,6 +75,13 @@ impl ConsumerGroup {
         self.bytes
     }
 
+    /// What members, targets and expressions take, about, without that member.
+    pub(crate) fn bytes_beside(&self, member: &str, instance: Option<&Arc<str>>) -> u64 {
+        let holder = instance.and_then(|instance| self.statics.get(instance));
+        let found = self.members.get(holder.map_or(member, |id| id));
+        self.bytes - found.map_or(0, |member| told_bytes(&member.told))
+    }
+
     /// The group for ListGroups.
     pub(crate) fn listed(&self) -> Listed {
         Listed {

@@ -78,6 +78,10 @@ fn build(expression: &str) -> Result<Regex, String> {
         })
 }
 
+fn is_octal(character: char) -> bool {
+    character.is_digit(8)
+}
+
 /// Rewrites RE2's syntax as the engine's.
 struct Translator<'a> {
     rest: &'a str,
@@ -223,12 +227,34 @@ impl<'a> Translator<'a> {
                 }
                 Ok(false)
             }
+            '0' => {
+                self.octal('0');
+                Ok(true)
+            }
+            // Alone it would name a group, and there is no going back to one.
+            first @ '1'..='7' if self.peek().is_some_and(is_octal) => {
+                self.octal(first);
+                Ok(true)
+            }
             literal if literal.is_ascii() && !literal.is_ascii_alphanumeric() => {
                 self.literal(literal);
                 Ok(true)
             }
             other => Err(format!("invalid escape sequence: `\\{other}`")),
         }
+    }
+
+    /// Takes up to two octal digits more: together they are a character's number.
+    fn octal(&mut self, first: char) {
+        let mut number = first.to_digit(8).unwrap_or(0);
+        for _ in 0..2 {
+            let Some(digit) = self.peek().and_then(|next| next.to_digit(8)) else {
+                break;
+            };
+            number = number * 8 + digit;
+            self.bump();
+        }
+        self.literal(char::from_u32(number).unwrap_or('\0'));
     }
 
     /// Takes the digits after `\x`, so that a brace there is not read as a repetition.
@@ -415,6 +441,17 @@ mod tests {
         assert!(matches("a}", "a}"));
         assert!(matches("\\pL+\\d", "ab1"));
         assert!(matches("[\\w.]+", "a.b"));
+    }
+
+    #[test]
+    fn octal_digits_are_a_character() {
+        assert!(matches("\\141\\0141", "a\u{c}1"));
+        assert!(matches("[\\141-\\143]+", "abc"));
+        assert!(matches("a\\0b", "a\0b"));
+        assert!(matches("\\608", "08"));
+        assert!(matches("\\055\\56", "-."));
+        assert!(reason("\\18").contains("not a valid"), "it names a group");
+        assert!(reason("\\8").contains("not a valid"));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::testing::{Rig, join, leave, simple_commit, sync, to_commit};
 use crate::topics::{TopicInfo, Topics};
 use crate::{
     CommitOffsets, ConsumerDescription, ConsumerHeartbeat, ConsumerHeartbeatReply, FetchOffsets,
-    GroupConfig, GroupError, Identity, JoinGroup, MigrationPolicy, Reply, Request, WantedOffsets,
+    GroupConfig, GroupError, Heartbeat, Identity, JoinGroup, MigrationPolicy, Reply, Request,
+    WantedOffsets,
 };
 
 /// Topics that tests create.
@@ -528,6 +529,9 @@ fn an_empty_group_is_of_whichever_protocol_comes_next() {
     rig.heartbeat(joining("n", &["alpha"])).unwrap();
     assert_eq!((rig.kind(), rig.offset("g", "alpha", 0)), ("consumer", 5));
 }
+
+mod heartbeats;
+mod statics;
 
 #[test]
 fn a_thousand_members_join_and_the_last_sees_a_balanced_group() {

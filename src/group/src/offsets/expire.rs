@@ -13,6 +13,7 @@ use crate::timers::Timer;
 use super::{Offsets, key};
 
 /// How many offsets one step removes, about: the rest is due at once.
+/// One batch then has room for their tombstones.
 const REMOVED_A_STEP_MAX: usize = 1_000;
 
 fn is_expired(group: &Group, value: &OffsetValue, now_ms: i64, retention_ms: i64) -> bool {
@@ -86,18 +87,27 @@ impl Groups {
 
     /// Removes the offsets of topics that are gone: deleted, or another by the same name.
     pub(crate) fn remove_deleted_topics(&mut self, step: &mut Step<'_>) {
+        if let Some(timer) = self.deleted_timer.take() {
+            step.timers.cancel(timer);
+        }
         let groups: Vec<Arc<str>> = self.offsets.groups().cloned().collect();
         let topics = step.topics;
         for id in &groups {
+            let room = REMOVED_A_STEP_MAX.saturating_sub(step.outcome.records.len());
             let records = &mut step.outcome.records;
             self.offsets
-                .remove_where(id, usize::MAX, records, |topic, value| {
+                .remove_where(id, room, records, |topic, value| {
                     match topics.by_name(topic) {
                         None => true,
                         Some(info) => !value.topic.is_nil() && value.topic != info.id,
                     }
                 });
             self.forget_if_nothing(step, id);
+            if step.outcome.records.len() >= REMOVED_A_STEP_MAX {
+                let timer = step.timers.set(step.moment.now, Timer::DeletedTopics);
+                self.deleted_timer = Some(timer);
+                return;
+            }
         }
     }
 }

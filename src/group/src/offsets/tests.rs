@@ -348,6 +348,39 @@ fn offsets_of_deleted_topics_are_removed_also_if_another_has_the_name() {
 }
 
 #[test]
+fn a_load_removes_the_offsets_of_topics_that_were_deleted_meanwhile() {
+    let mut rig = Rig::eager();
+    let offsets = vec![to_commit("alpha", 0, 1), to_commit("beta", 0, 1)];
+    rig.commit(simple_commit("g", offsets));
+    rig.topics.0.remove("alpha");
+    rig.restart(rig.log.len());
+    assert_eq!(
+        (rig.offset("g", "alpha", 0), rig.offset("g", "beta", 0)),
+        (-1, 1)
+    );
+}
+
+#[test]
+fn the_offsets_of_a_deleted_topic_are_removed_a_batch_at_a_time() {
+    let mut rig = Rig::eager();
+    let wide = TopicInfo {
+        id: Uuid::from_u128(78),
+        partitions: 2_500,
+    };
+    rig.topics.0.insert("wide".into(), wide);
+    let offsets = (0..2_500).map(|at| to_commit("wide", at, 1)).collect();
+    rig.commit(simple_commit("g", offsets));
+    rig.topics.0.remove("wide");
+    let committed = rig.log.len();
+    rig.topics_changed();
+    assert_eq!(rig.log.len() - committed, 1_000);
+    rig.topics_changed();
+    assert_eq!(rig.log.len() - committed, 2_000);
+    rig.pass(0);
+    assert_eq!((rig.live(), rig.state("g")), (0, "Dead"));
+}
+
+#[test]
 fn a_full_machine_takes_no_further_offset() {
     let mut rig = Rig::new(GroupConfig {
         bytes_max: 300,

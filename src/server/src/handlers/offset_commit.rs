@@ -21,6 +21,8 @@ use crate::shard::Shard;
 const IDS_FROM: i16 = 10;
 /// From this version on a group that is not there is called so.
 const NOT_FOUND_FROM: i16 = 9;
+/// From this version on members of the new protocol may commit.
+const EPOCHS_FROM: i16 = 9;
 /// The last version in which a client says how long to keep offsets.
 const RETENTION_UPTO: i16 = 4;
 
@@ -54,6 +56,7 @@ pub(crate) async fn handle(
         member: owned(&request.member_id),
         instance: owned_option(request.group_instance_id.as_ref()),
         retention_ms,
+        knows_epochs: version >= EPOCHS_FROM,
         offsets,
     };
     let mut results = committed(shard, group, commit).await.into_iter();

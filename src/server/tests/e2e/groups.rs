@@ -317,16 +317,21 @@ fn a_join_that_waits_is_not_idle_and_ends_with_its_connection() {
     });
 }
 
+/// A join of the new protocol, but for member and subscription.
+fn consumer_joining() -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group("g"))
+        .with_rebalance_timeout_ms(30_000)
+        .with_topic_partitions(Some(Vec::new()))
+}
+
 #[test]
 fn a_group_of_the_new_protocol_is_served_at_every_version() {
     let mut cluster = Cluster::start(5, groups_config(2));
     cluster.client(|client| async move {
         create_topic(&client, "t", 2).await;
         assert_eq!(find_coordinator(&client, 6, "g").await.0, 0);
-        let joining = ConsumerGroupHeartbeatRequest::default()
-            .with_group_id(group("g"))
-            .with_rebalance_timeout_ms(30_000)
-            .with_topic_partitions(Some(Vec::new()));
+        let joining = consumer_joining();
         let named = joining
             .clone()
             .with_subscribed_topic_names(Some(vec![name("t")]));
@@ -379,8 +384,37 @@ fn a_group_of_the_new_protocol_is_served_at_every_version() {
             assert_eq!(member.member_type, if version == 0 { -1 } else { 1 });
             assert_eq!(described[1].error_code, 69);
         }
-        let bad = matched.with_member_id(text("third"));
-        let bad = bad.with_subscribed_topic_regex(Some(text("(")));
+    });
+}
+
+#[test]
+fn what_a_member_of_the_new_protocol_may_not_is_refused_with_kafkas_codes() {
+    let mut cluster = Cluster::start(5, groups_config(2));
+    cluster.client(|client| async move {
+        create_topic(&client, "t", 2).await;
+        assert_eq!(find_coordinator(&client, 6, "g").await.0, 0);
+        let joining = consumer_joining().with_member_id(text("m"));
+        let named = joining
+            .clone()
+            .with_subscribed_topic_names(Some(vec![name("t")]));
+        assert_eq!(client.call(1, &named).await.member_epoch, 1);
+        // It commits in a version that knows member epochs, or not at all.
+        for (version, code) in [(8, 35), (9, 0)] {
+            let partition = OffsetCommitRequestPartition::default().with_committed_offset(4);
+            let topic = OffsetCommitRequestTopic::default()
+                .with_name(name("t"))
+                .with_partitions(vec![partition]);
+            let commit = OffsetCommitRequest::default()
+                .with_group_id(group("g"))
+                .with_member_id(text("m"))
+                .with_generation_id_or_member_epoch(1)
+                .with_topics(vec![topic]);
+            let committed = client.call(version, &commit).await;
+            assert_eq!(committed.topics[0].partitions[0].error_code, code);
+        }
+        let bad = joining
+            .with_member_id(text("third"))
+            .with_subscribed_topic_regex(Some(text("(")));
         let refused = client.call(1, &bad).await;
         assert_eq!(refused.error_code, 128);
         assert!(
