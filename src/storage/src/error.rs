@@ -109,6 +109,13 @@ impl StorageError {
         move |source| failed(io::Error::other(source))
     }
 
+    /// A file that is in the way could not be removed: whatever the reason, what makes another in its
+    /// place must not go on.
+    pub(crate) fn unmade(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let failed = Self::io("cannot remove", path);
+        move |source| failed(io::Error::other(source))
+    }
+
     /// Whether a write found no space. What it was to write is elsewhere still, and it can be done
     /// again once there is some.
     pub(crate) fn is_no_space(&self) -> bool {

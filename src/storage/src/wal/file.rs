@@ -181,14 +181,31 @@ impl WalFile {
             metadata_end: Cell::new(0),
             window: None,
         });
-        this.write_header(cluster_id, start_lsn).await?;
+        if let Err(error) = this.write_header(cluster_id, start_lsn).await {
+            this.unmake(dir_path).await?;
+            return Err(error);
+        }
         if planted::is(Planted::WalDirectoryNotSynced) {
             return Ok(this);
         }
         dir::sync(dir_path)
             .await
-            .map_err(StorageError::io("cannot sync", dir_path))?;
+            .map_err(StorageError::unsynced(dir_path))?;
         Ok(this)
+    }
+
+    /// Removes, durably, a file whose header could not be written. The header may be there all the
+    /// same, and the place in the stream that it claims is given to the next file: were both found
+    /// by a start, the commits of one would be looked for in the other. So it does not count as a
+    /// lack of room if this fails: nothing may go on.
+    async fn unmake(&self, dir_path: &Path) -> Result<(), StorageError> {
+        self.close().await;
+        dir::remove_file(&self.path)
+            .await
+            .map_err(StorageError::unmade(&self.path))?;
+        dir::sync(dir_path)
+            .await
+            .map_err(StorageError::unsynced(dir_path))
     }
 
     /// A file of a past generation, which is opened when somebody reads from it.

@@ -1,17 +1,19 @@
 //! A disk that fills up, by what is logged or by what others write: appends are refused, reads and
 //! deletions go on, and when there is room all goes on.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tailwater_shards::sim::Simulation;
+use tailwater_shards::sim::{ENOSPC, Ending, IoKind, Matching, Simulation};
 use tailwater_shards::{dir, sleep, timeout, wall_clock_ms};
 use tailwater_storage::{LogConfig, StorageConfig, StorageError, Sync};
 
 use crate::checks::read_all;
 use crate::harness::{DATA, small};
-use crate::solo::{Started, append, both, fill, one, solo, tp};
+use crate::solo::{Started, append, boot, both, fill, one, solo, tp};
 
 #[test]
 fn a_full_disk_refuses_appends_before_it_is_full_and_recovers() {
@@ -287,4 +289,57 @@ fn a_disk_without_a_free_byte_refuses_the_start_and_keeps_everything() {
             assert_eq!(read_all(&started.log(partition)).await.len(), 3);
         }
     });
+}
+
+/// The write with this number to the WAL finds no room.
+fn a_write_finds_no_room(nth: u64, seed: u64) {
+    let mut sim = Simulation::new(seed);
+    let faults = sim.faults();
+    let acknowledged = Rc::new(Cell::new(0));
+    let count = acknowledged.clone();
+    let (process, _) = boot(&mut sim, &small(), both(), move |started| async move {
+        faults.fail(Matching::kind(IoKind::Write).on(".wal"), nth, ENOSPC);
+        // The next file is in use when it ends, and not freed yet.
+        let mut more = 20;
+        while more > 0 {
+            more -= i32::from(!faults.errors_left());
+            let log = started.log(0);
+            started.storage.room().await;
+            match append(&log, one(9000, wall_clock_ms()), Sync::Durable) {
+                Ok(done) => {
+                    started.storage.durable(done.ticket).await.unwrap();
+                    count.set(count.get() + 1);
+                }
+                Err(StorageError::DiskFull) => sleep(Duration::from_millis(100)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let ending = sim.run_until_ended(process);
+    assert!(
+        matches!(ending, Ending::Returned | Ending::Fatal(_)),
+        "{ending:?}"
+    );
+    if seed == 0 {
+        sim.power_cut();
+    }
+    solo(&mut sim, &small(), move |started| async move {
+        let damage = &started.report.damage;
+        assert!(damage.is_empty(), "write {nth}, seed {seed}: {damage:?}");
+        let there = read_all(&started.log(0)).await.len();
+        let had = acknowledged.get();
+        assert!(
+            there >= had,
+            "write {nth}, seed {seed}: {there} of {had} are there"
+        );
+    });
+}
+
+/// A write that says it found no room may have been made all the same: a file's header too, whose
+/// place in the stream the next file is given.
+#[test]
+fn whatever_write_to_the_wal_finds_no_room_nothing_acknowledged_is_lost() {
+    for nth in 0..40 {
+        (0..4).for_each(|seed| a_write_finds_no_room(nth, seed));
+    }
 }
