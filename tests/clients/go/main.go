@@ -1,4 +1,5 @@
-// franz-go: admin, every codec and acks level, consuming by assignment.
+// franz-go: admin, every codec and acks level, consuming by assignment;
+// with `member` as its first word, one member of a group.
 package main
 
 import (
@@ -151,6 +152,14 @@ func cell(bootstrap, topic, codec, acks string) error {
 }
 
 func main() {
+	if os.Args[1] == "member" {
+		a := os.Args[2:]
+		if err := member(a[0], a[1], a[2], a[3], a[4], a[5], a[6:]...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	run := os.Getenv("RUN")
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		for _, acks := range []string{"0", "1", "all"} {
