@@ -98,6 +98,18 @@ impl Attributes {
         self.0 & Self::DELETE_HORIZON != 0
     }
 
+    /// The same with `base_timestamp` as the delete horizon.
+    #[must_use]
+    pub fn with_delete_horizon(self) -> Attributes {
+        Attributes(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// Those of a batch without records: no codec and no delete horizon.
+    #[must_use]
+    pub(crate) fn emptied(self) -> Attributes {
+        Attributes(self.0 & !(Self::CODEC | Self::DELETE_HORIZON))
+    }
+
     /// Whether bits are set that mean nothing.
     pub fn has_unknown_bits(self) -> bool {
         self.0 & !Self::KNOWN != 0

@@ -27,6 +27,7 @@ mod headers;
 #[cfg(test)]
 mod properties;
 mod record;
+mod retain;
 mod rewrite;
 mod stream;
 mod time;
@@ -48,6 +49,7 @@ pub use header::{
 };
 pub use headers::{Header, Headers};
 pub use record::{Record, RecordIter};
+pub use retain::{Retain, Retained, emptied};
 pub use rewrite::{Rewritten, rewrite};
 pub use stream::RecordStream;
 pub use time::{TimestampedOffset, first_at_or_after, max_timestamp};

@@ -5,7 +5,7 @@ use crate::error::RecordError;
 use crate::header::{BatchHeader, HEADER_BYTES};
 use crate::record::{Body, Record, SHORT, Stop, parse, varint_bytes};
 use crate::varint::{VARINT_BYTES_MAX, take_varint};
-use crate::workspace::Workspace;
+use crate::workspace::{Decoding, Workspace};
 
 /// Reads a batch's records one after another, decompressing as it goes.
 ///
@@ -37,6 +37,17 @@ impl<'a> RecordStream<'a> {
             record: scratch,
             ..
         } = workspace;
+        RecordStream::over(batch, header, limits, decoding, scratch)
+    }
+
+    /// With the parts of a workspace that it needs.
+    pub(crate) fn over(
+        batch: &'a [u8],
+        header: &BatchHeader,
+        limits: &Limits,
+        decoding: &'a mut Decoding,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<RecordStream<'a>, RecordError> {
         Ok(RecordStream {
             bytes: Decompressor::over(header.codec(), payload(batch, header)?, limits, decoding)?,
             scratch,
@@ -55,6 +66,17 @@ impl<'a> RecordStream<'a> {
         reason = "an iterator cannot lend from itself"
     )]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, RecordError> {
+        let index = self.index;
+        let Some(body) = self.next_body()? else {
+            return Ok(None);
+        };
+        Record::parse(body)
+            .map(Some)
+            .map_err(|reason| RecordError::MalformedRecord { index, reason })
+    }
+
+    /// The next record's bytes after its length.
+    pub(crate) fn next_body(&mut self) -> Result<Option<&[u8]>, RecordError> {
         if self.index == self.record_count {
             return expect_end(&mut self.bytes, self.record_count).map(|()| None);
         }
@@ -68,8 +90,8 @@ impl<'a> RecordStream<'a> {
                 bytes_max: self.record_bytes_max as u64,
             });
         }
-        let body = if self.bytes.buffered().len() >= len {
-            self.bytes.take(len)
+        if self.bytes.buffered().len() >= len {
+            Ok(Some(self.bytes.take(len)))
         } else {
             self.scratch.clear();
             while self.scratch.len() < len {
@@ -85,11 +107,8 @@ impl<'a> RecordStream<'a> {
                     .extend_from_slice(chunk.get(..part).expect("no longer than the chunk"));
                 self.bytes.consume(part);
             }
-            &*self.scratch
-        };
-        Record::parse(body)
-            .map(Some)
-            .map_err(|reason| RecordError::MalformedRecord { index, reason })
+            Ok(Some(&*self.scratch))
+        }
     }
 }
 
