@@ -55,6 +55,16 @@ pub enum Planted {
     DamagedIndexTrusted,
     /// Segments: a lookup by time skips the records of just that time.
     TimeIndexOffByOne,
+    /// Compaction: the segments that a new one was made of are removed before it is durable.
+    OldSegmentUnlinkedFirst,
+    /// Compaction: a tombstone goes with the first cleaning that sees it.
+    TombstoneRemovedTooEarly,
+    /// Compaction: a key's newest record counts as superseded by itself.
+    NewestRecordDropped,
+    /// Compaction: the segment that is appended to is cleaned as far as it is in its file.
+    ActiveSegmentCleaned,
+    /// Compaction: a producer's last batch goes with its last record.
+    LastSequenceCleaned,
     /// Checkpoints: one counts before it is synced.
     CheckpointNotSynced,
     /// Checkpoints: one says that all of a log's tail is in segments.
@@ -105,7 +115,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 46] = [
+    pub const ALL: [Planted; 51] = [
         Planted::AckBeforeSync,
         Planted::SyncCoversLaterWrites,
         Planted::WalFreedTooEarly,
@@ -129,6 +139,11 @@ impl Planted {
         Planted::TrimmedBeforeLogStartDurable,
         Planted::DamagedIndexTrusted,
         Planted::TimeIndexOffByOne,
+        Planted::OldSegmentUnlinkedFirst,
+        Planted::TombstoneRemovedTooEarly,
+        Planted::NewestRecordDropped,
+        Planted::ActiveSegmentCleaned,
+        Planted::LastSequenceCleaned,
         Planted::CheckpointNotSynced,
         Planted::CheckpointPassesTail,
         Planted::LogStartLostAtCheckpoint,

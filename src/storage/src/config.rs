@@ -40,6 +40,8 @@ pub struct StorageConfig {
     pub carry_below_bytes: u64,
     /// How often retention looks at the logs.
     pub retention_interval_ms: u64,
+    /// How often logs are looked at for cleaning.
+    pub cleaner_interval_ms: u64,
     /// How long an idle flusher waits before it covers its last commit with an empty one.
     pub idle_cover_ms: u64,
     /// How often it is said beside a busy WAL how far it is durable and where its logs end.
@@ -66,6 +68,7 @@ impl StorageConfig {
             write_behind_bytes: 1 << 20,
             carry_below_bytes: 64 << 10,
             retention_interval_ms: 60_000,
+            cleaner_interval_ms: 15_000,
             idle_cover_ms: 20,
             witness_interval_ms: 1_000,
             lock_wait_ms: 5_000,
@@ -101,6 +104,11 @@ impl StorageConfig {
         self.memory_bytes / 4
     }
 
+    /// What compaction may have of the read cache's share while it cleans a log.
+    pub(crate) fn cleaner_bytes(&self) -> usize {
+        self.read_cache_bytes() / 2
+    }
+
     /// The tail cache's share of the shard's memory.
     pub(crate) fn tail_cache_bytes(&self) -> usize {
         self.memory_bytes - self.read_cache_bytes()
@@ -118,6 +126,10 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is closed when it is older, at the next append.
     pub segment_ms: i64,
+    /// `cleanup.policy` has `delete`: retention acts.
+    pub delete: bool,
+    /// `cleanup.policy` has `compact`.
+    pub compact: Option<Compaction>,
     /// `retention.ms` by the segment's largest timestamp; negative: for ever.
     pub retention_ms: i64,
     /// `retention.bytes` of the log; negative: no limit.
@@ -128,11 +140,38 @@ pub struct LogConfig {
     pub flush_bytes: u64,
 }
 
+/// How a compacted topic's logs are cleaned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compaction {
+    /// `min.cleanable.dirty.ratio` in millionths: how much of what could be cleaned has to be dirty.
+    pub dirty_ratio_min: u32,
+    /// `delete.retention.ms`: how long a tombstone stays after the cleaning that first saw it.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: younger segments are left alone.
+    pub lag_min_ms: i64,
+    /// `max.compaction.lag.ms`: a log with an older dirty segment is cleaned whatever its ratio, and
+    /// a segment is closed when it is older, at the next append.
+    pub lag_max_ms: i64,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            dirty_ratio_min: 500_000,
+            delete_retention_ms: 24 * 3600 * 1000,
+            lag_min_ms: 0,
+            lag_max_ms: i64::MAX,
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3600 * 1000,
+            delete: true,
+            compact: None,
             retention_ms: 7 * 24 * 3600 * 1000,
             retention_bytes: -1,
             flush_ms: 100,

@@ -16,7 +16,8 @@ use crate::ids::Generation;
 use crate::patience::Patience;
 
 const VERSION: u16 = 1;
-const INCOMPATIBLE_KNOWN: u32 = 0;
+/// In a checkpoint: its records may name segments that were cleaned.
+const CLEANED_SEGMENTS: u32 = 1;
 const CRC_AT: usize = BLOCK_BYTES - 4;
 
 /// The kinds of files, by their magic.
@@ -39,6 +40,14 @@ impl Kind {
             Kind::Witness => b"TWends\r\n",
             Kind::Checkpoint => b"TWckpt\r\n",
             Kind::Index => b"TWindx\r\n",
+        }
+    }
+
+    /// The incompatible features that are known of such a file; a new one has them all.
+    fn incompatible(self) -> u32 {
+        match self {
+            Kind::Checkpoint => CLEANED_SEGMENTS,
+            Kind::Root | Kind::WalDir | Kind::Wal | Kind::Witness | Kind::Index => 0,
         }
     }
 }
@@ -70,7 +79,7 @@ impl FileHeader {
         w.u16(VERSION);
         w.u16(0);
         w.u32(0); // compatible features
-        w.u32(INCOMPATIBLE_KNOWN);
+        w.u32(self.kind.incompatible());
         w.uuid(self.cluster_id);
         w.u64(self.generation.0);
         w.bytes(&self.body);
@@ -107,7 +116,7 @@ impl FileHeader {
         let _reserved = r.u16().ok_or_else(short)?;
         let _compatible = r.u32().ok_or_else(short)?;
         let incompatible = r.u32().ok_or_else(short)?;
-        let unknown = incompatible & !INCOMPATIBLE_KNOWN;
+        let unknown = incompatible & !kind.incompatible();
         if unknown != 0 || version > VERSION {
             let bit = unknown.trailing_zeros();
             return Err(Refused(StorageError::UnknownFeature {

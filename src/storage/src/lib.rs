@@ -11,6 +11,7 @@
 
 mod background;
 mod checkpoint;
+mod compaction;
 mod config;
 mod disk_room;
 mod error;
@@ -31,7 +32,7 @@ mod verify;
 mod wal;
 mod write_behind;
 
-pub use config::{LogConfig, StorageConfig};
+pub use config::{Compaction, LogConfig, StorageConfig};
 pub use error::{Corrupt, ReadError, StorageError};
 pub use ids::{Generation, TopicPartition, owner};
 pub use log::{Appended, BatchSummary, Log, Read, RecoveredProducers, Sync, TimestampHit};

@@ -68,6 +68,12 @@ pub(crate) struct Shared {
     pub(crate) checkpointing: Semaphore,
     /// Held while segments are written or removed: one at a time.
     pub(crate) writing: Semaphore,
+    /// Held while compaction makes or writes a file.
+    pub(crate) cleaning: Semaphore,
+    /// What compaction has of the shard's memory at the moment.
+    pub(crate) cleaner_bytes: Cell<usize>,
+    /// Compaction's task, from the first log on that is compacted.
+    compaction: RefCell<Option<Task<()>>>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) stop: Notify,
 }
@@ -75,6 +81,14 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_full(&self) -> bool {
         self.full.get()
+    }
+
+    /// There is a log to be compacted.
+    pub(crate) fn compacts(self: &Rc<Self>) {
+        let mut task = self.compaction.borrow_mut();
+        if task.is_none() && !self.stopping.get() {
+            *task = Some(spawn("compaction", crate::compaction::run(Rc::clone(self))));
+        }
     }
 
     /// Appends are refused, or taken again. Who waits for room to append learns it at once, and
@@ -145,6 +159,9 @@ impl Storage {
             handoff: seed.handoff,
             checkpointing: Semaphore::new(1),
             writing: Semaphore::new(1),
+            cleaning: Semaphore::new(1),
+            cleaner_bytes: Cell::new(0),
+            compaction: RefCell::default(),
             stopping: Cell::new(false),
             stop: Notify::new(),
         });
@@ -228,6 +245,8 @@ impl Storage {
         log.observe();
         let writing = self.shared.writing.acquire(1).await;
         drop(writing);
+        let cleaning = self.shared.cleaning.acquire(1).await;
+        drop(cleaning);
         self.shared.cache.forget(tp, None);
         let path = tp.directory(&self.shared.config.data_dir);
         spawn(
@@ -303,7 +322,8 @@ impl Storage {
         }
         shared.stop.notify_all();
         shared.wal.behind.notify_all();
-        let tasks: VecDeque<_> = self.tasks.borrow_mut().drain(..).collect();
+        let mut tasks: VecDeque<_> = self.tasks.borrow_mut().drain(..).collect();
+        tasks.extend(shared.compaction.borrow_mut().take());
         for task in tasks {
             // What does not end by itself is cancelled: it leaves nothing half said.
             drop(timeout(SHUTDOWN_STEP, task).await);
@@ -334,10 +354,12 @@ impl Storage {
         }
     }
 
-    /// Bytes in the tail cache and the read cache.
+    /// Bytes in the tail cache, the read cache and compaction's map.
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
-        self.shared.wal.cached_bytes() + self.shared.cache.held_bytes()
+        self.shared.wal.cached_bytes()
+            + self.shared.cache.held_bytes()
+            + self.shared.cleaner_bytes.get()
     }
 
     /// The most of these: the shard's memory, and commits that the disk has not taken yet.
@@ -398,11 +420,13 @@ fn found(seed: SeedLog, old: &[Rc<WalFile>]) -> Found {
         epochs: seed.epochs,
         producers: seed.producers,
         damage: seed.damage,
+        cleaned_upto: seed.cleaned_upto,
     }
 }
 
 fn segment(record: &SegmentRecord) -> Segment {
     let mut segment = Segment::new(record.base, record.created_ms);
+    segment.version = record.version;
     segment.len = record.len;
     segment.max_timestamp = record.max_timestamp;
     segment.closed = record.closed;

@@ -95,12 +95,12 @@ async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &
             continue;
         }
         report.segments += 1;
-        let path = log_path(dir_path, tp, segment.base);
+        let path = log_path(dir_path, tp, segment.name());
         match Box::pin(verify_segment(&path, segment, &log.epochs, report)).await {
             Ok(index) => {
                 let complete = segment.closed && segment.durable_len == segment.len;
                 if complete {
-                    let path = index_path(dir_path, tp, segment.base);
+                    let path = index_path(dir_path, tp, segment.name());
                     match verify_index(&path, segment, &index).await {
                         Ok(there) => report.indexes += u64::from(there),
                         Err(damage) => report.problems.push(damage),
@@ -203,7 +203,7 @@ async fn verify_segment(
             }
             break;
         };
-        if header.base_offset != offset || header.last_offset_delta < 0 {
+        if !segment.name().follows(offset, header.base_offset) || header.last_offset_delta < 0 {
             return Err(damaged(
                 position,
                 "a batch has another offset than its place says",
@@ -220,7 +220,7 @@ async fn verify_segment(
             ));
         }
         report.batches += 1;
-        batches.push((offset, position));
+        batches.push((header.base_offset, position));
         offset = header.next_offset();
         position += batch.len() as u64;
         window.take(header.total_bytes());

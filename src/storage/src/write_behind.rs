@@ -124,8 +124,8 @@ async fn trim(shared: &Rc<Shared>) -> Result<(), StorageError> {
         let log = shared.logs.borrow().get(&tp).cloned();
         let Some(log) = log else { continue };
         let _one = shared.writing.acquire(1).await;
-        for (base, _) in log.trim() {
-            remove_segment(shared, &log, base).await?;
+        for name in log.trim() {
+            remove_segment(shared, &log, name).await?;
         }
     }
     Ok(())

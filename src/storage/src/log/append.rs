@@ -150,8 +150,11 @@ fn must_roll(state: &State, config: &LogConfig, end: i64, len: u64, now_ms: i64)
     if active.len == 0 {
         return false;
     }
+    // What is appended to cannot be cleaned: it is closed before it is overdue.
+    let lag_max_ms = config.compact.as_ref().map(|compact| compact.lag_max_ms);
+    let segment_ms = lag_max_ms.map_or(config.segment_ms, |lag| lag.min(config.segment_ms));
     active.len + len > config.segment_bytes.min(SEGMENT_BYTES_MAX)
-        || now_ms.saturating_sub(active.created_ms) >= config.segment_ms
+        || now_ms.saturating_sub(active.created_ms) >= segment_ms
         || end - 1 - active.base > i64::from(i32::MAX)
 }
 

@@ -13,7 +13,7 @@ use super::{Log, Read};
 use crate::error::{Corrupt, ReadError};
 use crate::segment::cache::{CHUNK_BYTES, Key};
 use crate::segment::index::{IndexEntry, MemIndex};
-use crate::segment::{index_path, log_path};
+use crate::segment::{Lease, SegmentName, index_path, log_path};
 use crate::storage::Shared;
 
 /// A batch's checksum covers it from here on.
@@ -24,7 +24,9 @@ struct Window {
     log: Log,
     shared: Rc<Shared>,
     path: PathBuf,
-    base: i64,
+    name: SegmentName,
+    /// Held for as long as the file is read.
+    _lease: Lease,
     limit: u64,
 }
 
@@ -37,6 +39,13 @@ impl Window {
     }
 
     fn damaged(&self, position: u64, what: &str) -> ReadError {
+        if !self.log.has_segment(self.name) {
+            // It is being removed, and cut shorter for it.
+            return ReadError::Io {
+                path: self.path.clone(),
+                what: "the segment is removed".to_owned(),
+            };
+        }
         let damage = Corrupt {
             file: self.path.clone(),
             position,
@@ -52,11 +61,11 @@ impl Window {
         let len = self.limit.saturating_sub(begin).min(CHUNK_BYTES);
         let len = usize::try_from(len).expect("a chunk's length");
         let tp = self.log.topic_partition();
-        let key = Key::Chunk(tp, self.base, n);
+        let key = Key::Chunk(tp, self.name, n);
         if let Some(bytes) = self.shared.cache.bytes(key, len) {
             return Ok(bytes.slice(..len));
         }
-        let file = self.shared.cache.file(tp, self.base, &self.path).await;
+        let file = self.shared.cache.file(tp, self.name, &self.path).await;
         let file = file.map_err(|error| self.failed(&error))?;
         let whole = len.next_multiple_of(tailwater_shards::BLOCK_BYTES);
         let bytes = file.read(IoClass::ColdRead, begin, whole).await;
@@ -89,8 +98,8 @@ impl Window {
         Ok(slices)
     }
 
-    /// The header of the batch at `position`, which has to have the offset and to end below the
-    /// limit.
+    /// The header of the batch at `position`, which has to have the offset, or after a cleaning one
+    /// above it, and to end below the limit.
     async fn header(&self, position: u64, offset: Option<i64>) -> Result<BatchHeader, ReadError> {
         let end = position + HEADER_BYTES as u64;
         if end > self.limit {
@@ -104,7 +113,7 @@ impl Window {
         let Ok(header) = header else {
             return Err(self.damaged(position, "no batch begins here"));
         };
-        if offset.is_some_and(|offset| offset != header.base_offset) {
+        if offset.is_some_and(|offset| !self.name.follows(offset, header.base_offset)) {
             return Err(self.damaged(position, "a batch has another offset than its place says"));
         }
         // The epoch lies outside the checksum. The log's start may lie inside the batch.
@@ -137,7 +146,7 @@ impl Window {
 
     fn read_ahead(self, position: u64) {
         let n = position / CHUNK_BYTES + 1;
-        let key = Key::Chunk(self.log.topic_partition(), self.base, n);
+        let key = Key::Chunk(self.log.topic_partition(), self.name, n);
         if n * CHUNK_BYTES < self.limit && !self.shared.cache.has(key) {
             // What goes wrong here goes wrong again for the reader that needs it.
             spawn("read-ahead", async move { drop(self.chunk(n).await) }).detach();
@@ -146,15 +155,16 @@ impl Window {
 }
 
 impl Log {
-    fn window(&self, base: i64, limit: u64) -> Result<Window, ReadError> {
+    fn window(&self, source: &SegmentSource) -> Result<Window, ReadError> {
         let shared = self.shared().map_err(|_| ReadError::Dropped)?;
-        let path = log_path(&shared.config.data_dir, self.inner.tp, base);
+        let path = log_path(&shared.config.data_dir, self.inner.tp, source.name);
         Ok(Window {
             log: self.clone(),
             shared,
             path,
-            base,
-            limit,
+            name: source.name,
+            _lease: source.lease.clone(),
+            limit: source.limit,
         })
     }
 
@@ -166,12 +176,13 @@ impl Log {
         source: SegmentSource,
         want: &Want,
     ) -> Result<bool, ReadError> {
-        let window = self.window(source.base, source.limit)?;
+        let window = self.window(&source)?;
+        let base = source.name.base;
         let entry = self
-            .find(&window, source, |index| index.at_offset(*at - source.base))
+            .find(&window, &source, |index| index.at_offset(*at - base))
             .await?;
         let mut position = u64::from(entry.position);
-        let mut offset = source.base + i64::from(entry.relative);
+        let mut offset = base + i64::from(entry.relative);
         let mut taken = Read {
             bytes: read.bytes,
             ..Read::default()
@@ -201,6 +212,9 @@ impl Log {
         }
         if !more {
             window.read_ahead(position);
+        } else if source.complete_len == Some(source.limit) {
+            // Cleaning may have left nothing at the segment's end.
+            *at = source.next.map_or(*at, |next| next.max(*at));
         }
         Ok(more)
     }
@@ -209,7 +223,7 @@ impl Log {
     async fn find(
         &self,
         window: &Window,
-        source: SegmentSource,
+        source: &SegmentSource,
         pick: impl Fn(&MemIndex) -> Option<IndexEntry>,
     ) -> Result<IndexEntry, ReadError> {
         let start = IndexEntry {
@@ -222,7 +236,7 @@ impl Log {
             let segment = state
                 .segments
                 .iter()
-                .find(|segment| segment.base == source.base);
+                .find(|segment| segment.name() == source.name);
             segment.and_then(|segment| segment.index.clone())
         };
         if let Some(index) = own {
@@ -237,7 +251,7 @@ impl Log {
         }
         let tp = self.inner.tp;
         let shared = &window.shared;
-        let index = match shared.cache.index(tp, source.base) {
+        let index = match shared.cache.index(tp, source.name) {
             Some(index) => index,
             None => {
                 let loaded = match source.complete_len {
@@ -249,7 +263,7 @@ impl Log {
                     None => rebuild(window).await?,
                 };
                 let index = Rc::new(index);
-                shared.cache.keep_index(tp, source.base, Rc::clone(&index));
+                shared.cache.keep_index(tp, source.name, Rc::clone(&index));
                 index
             }
         };
@@ -260,7 +274,7 @@ impl Log {
 
     async fn load_index(&self, window: &Window, segment_len: u64) -> Option<MemIndex> {
         use tailwater_shards::{File, OpenOptions};
-        let path = index_path(&window.shared.config.data_dir, self.inner.tp, window.base);
+        let path = index_path(&window.shared.config.data_dir, self.inner.tp, window.name);
         let file = File::open(
             &path,
             OpenOptions {
@@ -278,7 +292,7 @@ impl Log {
             file.read(IoClass::ColdRead, 0, len).await.ok()
         };
         file.close().await;
-        MemIndex::decode(&bytes?, window.base, segment_len)
+        MemIndex::decode(&bytes?, window.name.base, segment_len)
     }
 
     /// The offset of a batch in the segment before which every batch is older.
@@ -294,7 +308,9 @@ impl Log {
                 return Ok(base);
             };
             SegmentSource {
-                base,
+                name: segment.name(),
+                lease: segment.lease.clone(),
+                next: None,
                 limit: segment.durable_len,
                 complete_len: segment.is_complete().then_some(segment.len),
             }
@@ -316,9 +332,9 @@ impl Log {
             });
             return Ok(base + entry.map_or(0, |entry| i64::from(entry.relative)));
         }
-        let window = self.window(base, source.limit)?;
+        let window = self.window(&source)?;
         let entry = self
-            .find(&window, source, |index| index.before_timestamp(timestamp))
+            .find(&window, &source, |index| index.before_timestamp(timestamp))
             .await?;
         Ok(base + i64::from(entry.relative))
     }
@@ -328,10 +344,11 @@ impl Log {
 async fn rebuild(window: &Window) -> Result<MemIndex, ReadError> {
     let mut index = MemIndex::default();
     let mut position = 0;
-    let mut offset = window.base;
+    let mut offset = window.name.base;
     while position < window.limit {
         let header = window.header(position, Some(offset)).await?;
-        index.note(offset - window.base, position, header.max_timestamp);
+        let relative = header.base_offset - window.name.base;
+        index.note(relative, position, header.max_timestamp);
         offset = header.next_offset();
         position += header.total_bytes() as u64;
     }

@@ -11,6 +11,7 @@
 mod append;
 mod behind;
 mod cold;
+mod compact;
 mod epochs;
 mod read;
 mod record;
@@ -26,6 +27,7 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 
 pub(crate) use self::behind::WriteBehind;
+pub(crate) use self::compact::{CleanSource, Doomed};
 pub(crate) use self::epochs::Epochs;
 pub(crate) use self::record::{PartitionRecord, SegmentRecord};
 pub(crate) use self::tail::{Place, Run, Tail};
@@ -61,6 +63,12 @@ struct Inner {
     /// Durable bytes that no segment holds.
     outstanding: Cell<u64>,
     cached_unsynced: Cell<u64>,
+    /// Compaction has seen every record below.
+    cleaned_upto: Cell<i64>,
+    /// Files that no segment is were looked for and removed.
+    swept: Cell<bool>,
+    /// A segment is rotten: compaction leaves the log alone.
+    uncleanable: Cell<bool>,
     entry_in_plan: Cell<usize>,
     /// It is in the set of those changed since the last checkpoint.
     changed: Cell<bool>,
@@ -85,6 +93,7 @@ struct State {
 struct Producers {
     recovered: RecoveredProducers,
     snapshot: Option<Rc<dyn Fn() -> Bytes>>,
+    last_batches: Option<compact::LastBatches>,
 }
 
 /// A run that a commit has taken.
@@ -105,6 +114,7 @@ pub(crate) struct Found {
     pub(crate) epochs: Epochs,
     pub(crate) producers: RecoveredProducers,
     pub(crate) damage: Option<Corrupt>,
+    pub(crate) cleaned_upto: i64,
 }
 
 impl Log {
@@ -136,6 +146,9 @@ impl Log {
                 leader_epoch: Cell::new(epoch),
                 outstanding: Cell::new(outstanding),
                 cached_unsynced: Cell::new(0),
+                cleaned_upto: Cell::new(found.cleaned_upto),
+                swept: Cell::new(false),
+                uncleanable: Cell::new(false),
                 entry_in_plan: Cell::new(usize::MAX),
                 changed: Cell::new(false),
                 dropped: Cell::new(false),
@@ -144,7 +157,7 @@ impl Log {
                 observer: RefCell::new(None),
                 producers: RefCell::new(Producers {
                     recovered: found.producers,
-                    snapshot: None,
+                    ..Producers::default()
                 }),
                 damage: RefCell::new(found.damage.map(Box::new)),
             }),
@@ -173,6 +186,11 @@ impl Log {
 
     /// Takes the topic's new configuration; it holds from the next append on.
     pub fn configure(&self, config: LogConfig) {
+        if config.compact.is_some()
+            && let Ok(shared) = self.shared()
+        {
+            shared.compacts();
+        }
         *self.inner.config.borrow_mut() = config;
     }
 

@@ -11,6 +11,7 @@ use tailwater_shards::planted::{self, Planted};
 use super::{Log, Read, Run};
 use crate::error::{Corrupt, ReadError};
 use crate::segment::cache::Key;
+use crate::segment::{Lease, SegmentName};
 
 /// How much a read may still take.
 pub(super) struct Want {
@@ -33,13 +34,19 @@ pub(super) enum Source {
     Memory(Run, Bytes),
     Wal(Run),
     Segment(SegmentSource),
+    /// Cleaning has left nothing before this offset.
+    Gap(i64),
     Nowhere,
 }
 
 /// A segment's durable part, as far as the tail does not have it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SegmentSource {
-    pub(super) base: i64,
+    pub(super) name: SegmentName,
+    /// As long as it is held, the file stays.
+    pub(super) lease: Lease,
+    /// Where the next segment begins.
+    pub(super) next: Option<i64>,
     /// No byte from here on is read from the file.
     pub(super) limit: u64,
     /// The whole segment's length, once it is complete.
@@ -77,6 +84,10 @@ impl Log {
                     Ok(None) => continue,
                     Err(error) => Err(error),
                 },
+                Source::Gap(next) => {
+                    at = next;
+                    continue;
+                }
                 Source::Segment(source) => {
                     Box::pin(self.read_segment(&mut read, &mut at, source, &want)).await
                 }
@@ -173,11 +184,12 @@ impl Log {
         }
         let at = at - i64::from(planted::is(Planted::ReadStuckAtRoll));
         let after = state.segments.partition_point(|segment| segment.base <= at);
+        let next = state.segments.get(after).map(|segment| segment.base);
         let Some(segment) = after
             .checked_sub(1)
             .and_then(|index| state.segments.get(index))
         else {
-            return Source::Nowhere;
+            return next.map_or(Source::Nowhere, Source::Gap);
         };
         let front = state
             .tail
@@ -187,7 +199,9 @@ impl Log {
             .map_or(segment.len, |run| run.span.position)
             .min(segment.durable_len);
         Source::Segment(SegmentSource {
-            base: segment.base,
+            name: segment.name(),
+            lease: segment.lease.clone(),
+            next,
             limit,
             complete_len: segment.is_complete().then_some(segment.len),
         })

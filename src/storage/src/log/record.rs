@@ -6,6 +6,7 @@ use super::{BatchSummary, Log, RecoveredProducers};
 use crate::error::Corrupt;
 use crate::fields::{Reader, Writer};
 use crate::ids::TopicPartition;
+use crate::segment::SegmentName;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentRecord {
@@ -17,6 +18,17 @@ pub(crate) struct SegmentRecord {
     pub(crate) max_timestamp: i64,
     pub(crate) created_ms: i64,
     pub(crate) closed: bool,
+    /// How often it was cleaned.
+    pub(crate) version: u32,
+}
+
+impl SegmentRecord {
+    pub(crate) fn name(&self) -> SegmentName {
+        SegmentName {
+            base: self.base,
+            version: self.version,
+        }
+    }
 }
 
 /// A log as of a checkpoint.
@@ -34,7 +46,13 @@ pub(crate) struct PartitionRecord {
     pub(crate) epochs: Vec<(i32, i64)>,
     pub(crate) producers: RecoveredProducers,
     pub(crate) damage: Option<Corrupt>,
+    /// Compaction has seen every record below.
+    pub(crate) cleaned_upto: i64,
 }
+
+/// Bits of a record's first byte.
+const DROPPED: u8 = 1;
+const CLEANED: u8 = 2;
 
 impl PartitionRecord {
     pub(crate) fn dropped(tp: TopicPartition) -> Self {
@@ -48,13 +66,16 @@ impl PartitionRecord {
             epochs: Vec::new(),
             producers: RecoveredProducers::default(),
             damage: None,
+            cleaned_upto: 0,
         }
     }
 
     pub(crate) fn encode(&self, w: &mut Writer) {
+        let cleaned =
+            self.cleaned_upto > 0 || self.segments.iter().any(|segment| segment.version > 0);
         w.uuid(self.tp.topic);
         w.i32(self.tp.partition);
-        w.u8(u8::from(self.dropped));
+        w.u8(u8::from(self.dropped) * DROPPED + u8::from(cleaned) * CLEANED);
         w.i64(self.log_start);
         w.i64(self.tail_offset);
         w.i64(self.end);
@@ -82,6 +103,12 @@ impl PartitionRecord {
                 w.bytes(damage.what.as_bytes());
             }
         }
+        if cleaned {
+            w.i64(self.cleaned_upto);
+            for segment in &self.segments {
+                w.u32(segment.version);
+            }
+        }
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Option<Self> {
@@ -89,7 +116,10 @@ impl PartitionRecord {
             topic: r.uuid()?,
             partition: r.i32()?,
         };
-        let dropped = r.u8()? != 0;
+        let bits = r.u8()?;
+        if bits & !(DROPPED | CLEANED) != 0 {
+            return None;
+        }
         let log_start = r.i64()?;
         let tail_offset = r.i64()?;
         let end = r.i64()?;
@@ -102,6 +132,7 @@ impl PartitionRecord {
                 max_timestamp: r.i64()?,
                 created_ms: r.i64()?,
                 closed: r.u8()? != 0,
+                version: 0,
             });
         }
         let mut epochs = Vec::new();
@@ -117,9 +148,16 @@ impl PartitionRecord {
                 what: String::from_utf8_lossy(r.bytes()?).into_owned(),
             }),
         };
+        let mut cleaned_upto = 0;
+        if bits & CLEANED != 0 {
+            cleaned_upto = r.i64()?;
+            for segment in &mut segments {
+                segment.version = r.u32()?;
+            }
+        }
         let record = Self {
             tp,
-            dropped,
+            dropped: bits & DROPPED != 0,
             log_start,
             tail_offset,
             end,
@@ -127,6 +165,7 @@ impl PartitionRecord {
             epochs,
             producers,
             damage,
+            cleaned_upto,
         };
         record.is_of_a_log().then_some(record)
     }
@@ -145,8 +184,12 @@ impl PartitionRecord {
         let last = self.segments.len().saturating_sub(1);
         for (index, segment) in self.segments.iter_mut().enumerate() {
             segment.len = segment.len.max(segment.durable_len);
-            segment.closed |= index < last;
+            segment.closed |= index < last || segment.version > 0;
+            if segment.version > 0 {
+                segment.len = segment.durable_len;
+            }
         }
+        self.cleaned_upto = self.cleaned_upto.clamp(0, self.tail_offset);
         self
     }
 
@@ -157,9 +200,13 @@ impl PartitionRecord {
         let before_last = self.segments.iter().rev().skip(1);
         offsets.is_sorted()
             && (0..=self.end).contains(&self.tail_offset)
+            && (0..=self.tail_offset).contains(&self.cleaned_upto)
             && bases.is_sorted()
             && self.segments.iter().all(|segment| {
-                (0..=self.end).contains(&segment.base) && segment.durable_len <= segment.len
+                let complete = segment.closed && segment.durable_len == segment.len;
+                (0..=self.end).contains(&segment.base)
+                    && segment.durable_len <= segment.len
+                    && (complete || segment.version == 0)
             })
             && before_last.into_iter().all(|segment| segment.closed)
     }
@@ -230,6 +277,7 @@ impl Log {
             max_timestamp: segment.max_timestamp,
             created_ms: segment.created_ms,
             closed: segment.closed,
+            version: segment.version,
         });
         let producers = inner.producers.borrow();
         let snapshot = producers.snapshot.clone();
@@ -255,6 +303,7 @@ impl Log {
             epochs: state.epochs.entries().to_vec(),
             producers,
             damage: inner.damage.borrow().as_deref().cloned(),
+            cleaned_upto: inner.cleaned_upto.get(),
         };
         match record.damage {
             None => record,
@@ -293,6 +342,7 @@ mod tests {
                 max_timestamp: 9,
                 created_ms: 1,
                 closed: true,
+                version: 0,
             }],
             epochs: vec![(1, 0), (4, 9)],
             producers: RecoveredProducers {
@@ -304,10 +354,20 @@ mod tests {
                 position: 1,
                 what: "w".into(),
             }),
+            cleaned_upto: 4,
         };
+        let mut cleaned = record.clone();
+        cleaned.segments[0].durable_len = 5000;
+        cleaned.segments[0].version = 2;
+        reads_as_written(&record);
+        reads_as_written(&cleaned);
+    }
+
+    fn reads_as_written(record: &PartitionRecord) {
         let mut w = Writer::default();
         record.encode(&mut w);
-        assert_eq!(PartitionRecord::decode(&mut Reader(&w.0)), Some(record));
+        let read = PartitionRecord::decode(&mut Reader(&w.0));
+        assert_eq!(read.as_ref(), Some(record));
         for len in 0..w.len() {
             assert_eq!(
                 PartitionRecord::decode(&mut Reader(&w.0[..len])),
@@ -326,6 +386,7 @@ mod tests {
             max_timestamp: -1,
             created_ms: 0,
             closed: true,
+            version: 0,
         };
         let sound = PartitionRecord {
             dropped: false,
@@ -336,15 +397,17 @@ mod tests {
             ..PartitionRecord::dropped(TopicPartition::new(Uuid::from_u128(1), 3))
         };
         type Change = fn(&mut PartitionRecord);
-        let changes: [Change; 8] = [
+        let changes: [Change; 10] = [
             |_| {},
             |record| record.log_start = -1,
             |record| record.log_start = 13,
             |record| record.tail_offset = 13,
+            |record| record.cleaned_upto = 12,
             |record| record.segments.reverse(),
             |record| record.segments[1].base = i64::MAX,
             |record| record.segments[0].durable_len = 11,
             |record| record.segments[0].closed = false,
+            |record| (record.segments[1].version, record.segments[1].closed) = (1, false),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut record = sound.clone();

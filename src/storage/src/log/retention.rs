@@ -6,6 +6,7 @@
 use tailwater_shards::planted::{self, Planted};
 
 use super::Log;
+use crate::segment::SegmentName;
 
 /// How old a record is: not at all while the clock is behind its timestamp.
 fn age(now_ms: i64, timestamp: i64) -> i64 {
@@ -18,12 +19,15 @@ fn age(now_ms: i64, timestamp: i64) -> i64 {
 
 impl Log {
     /// Where `retention.ms` and `retention.bytes` put the log start; at the old place if nothing
-    /// has expired. Whole segments only; if even the active one has expired, at the durable end.
+    /// has expired, or if `cleanup.policy` has no `delete`. Whole segments only; if even the active one has expired, at the durable end.
     pub(crate) fn retained_from(&self, now_ms: i64) -> i64 {
         let config = self.inner.config.borrow();
         let state = self.inner.state.borrow();
         let durable = self.inner.durable.get();
         let mut from = self.inner.log_start.get();
+        if !config.delete {
+            return from;
+        }
         let mut bytes: u64 = state.segments.iter().map(|segment| segment.len).sum();
         let ends = state.segments.iter().skip(1).map(|next| next.base);
         for (segment, end) in state
@@ -47,8 +51,8 @@ impl Log {
     }
 
     /// Takes the segments that lie wholly below the log start off the list, once nothing of them
-    /// is on its way to the disk. Returns their base offsets and lengths: their files may go.
-    pub(crate) fn trim(&self) -> Vec<(i64, u64)> {
+    /// is on its way to the disk. Returns their names: their files may go.
+    pub(crate) fn trim(&self) -> Vec<SegmentName> {
         let log_start = match planted::is(Planted::TrimmedBeforeLogStartDurable) {
             true => self.inner.log_start.get(),
             false => self.inner.durable_log_start.get(),
@@ -63,7 +67,7 @@ impl Log {
             if end > kept_from || end > durable {
                 break;
             }
-            removed.push((first.base, first.len));
+            removed.push(first.name());
             state.segments.pop_front();
         }
         if removed.is_empty() {

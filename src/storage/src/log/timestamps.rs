@@ -52,8 +52,12 @@ impl Log {
         bounds.sort_by_key(|(time, base)| (std::cmp::Reverse(*time), *base));
         let mut best: Option<TimestampHit> = None;
         for (bound, base) in bounds {
-            if bound < 0 || best.is_some_and(|best| best.timestamp >= bound) {
+            if bound < 0 || best.is_some_and(|best| best.timestamp > bound) {
                 break;
+            }
+            // As old as what was found in a later segment, whose bound was not reached.
+            if best.is_some_and(|best| best.timestamp == bound && best.offset < base) {
+                continue;
             }
             let from = Box::pin(self.offset_before_timestamp(base, bound)).await?;
             let found = self.search(from.max(self.log_start()), upto, bound).await?;
@@ -61,7 +65,8 @@ impl Log {
                 Some(hit) => Some(hit),
                 None => self.largest(base.max(self.log_start()), upto).await?,
             };
-            if found.is_some_and(|found| best.is_none_or(|b| b.timestamp < found.timestamp)) {
+            let order = |hit: TimestampHit| (hit.timestamp, std::cmp::Reverse(hit.offset));
+            if found.is_some_and(|found| best.is_none_or(|best| order(best) < order(found))) {
                 best = found;
             }
         }
@@ -108,7 +113,10 @@ impl Log {
             }
             for batch in batches(&bytes).flatten() {
                 at = batch.header.next_offset();
-                best = best.max(batch.header.max_timestamp);
+                // Cleaning may have left a batch its timestamp and no record.
+                if batch.header.record_count > 0 {
+                    best = best.max(batch.header.max_timestamp);
+                }
             }
         }
         if best < 0 {

@@ -32,7 +32,8 @@ pub struct Read {
     pub slices: Vec<Bytes>,
     /// Their sum.
     pub bytes: usize,
-    /// The offset after the last record; where the read began if there is none.
+    /// Where the next read has to begin: after the last record, or after the gap that follows it.
+    /// Where the read began if it found nothing.
     pub next: i64,
 }
 

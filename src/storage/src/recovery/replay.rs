@@ -39,6 +39,8 @@ pub(crate) struct SeedLog {
     pub(crate) epochs: Epochs,
     pub(crate) producers: RecoveredProducers,
     pub(crate) damage: Option<Corrupt>,
+    /// Compaction has seen every record below.
+    pub(crate) cleaned_upto: i64,
     /// Damage to copies of what the log has elsewhere.
     pub(crate) noticed: Vec<Corrupt>,
 }
@@ -221,6 +223,7 @@ impl Partition {
             log.segments = record.segments;
             log.producers = record.producers;
             log.damage = record.damage;
+            log.cleaned_upto = record.cleaned_upto;
             expected_end = record.end;
             epochs = record.epochs;
         }
@@ -402,6 +405,7 @@ fn extend_segments(log: &mut SeedLog, run: &SeedRun, now_ms: i64) {
         max_timestamp: run.span.max_timestamp,
         created_ms: now_ms,
         closed: false,
+        version: 0,
     });
 }
 

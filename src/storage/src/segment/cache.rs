@@ -1,7 +1,7 @@
 //! What a shard keeps of cold reads: pieces of segments, runs read back from the WAL, indexes,
 //! and open files. Bounded by bytes (files by count); the least recently used goes first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tailwater_shards::{File, OpenOptions};
 
+use super::SegmentName;
 use super::index::MemIndex;
 use crate::ids::TopicPartition;
 
@@ -19,11 +20,11 @@ const FILES_MAX: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     /// The `n`-th chunk of a segment.
-    Chunk(TopicPartition, i64, u64),
+    Chunk(TopicPartition, SegmentName, u64),
     /// The run with this base offset, from the WAL.
     Run(TopicPartition, i64),
     /// A complete segment's index.
-    Index(TopicPartition, i64),
+    Index(TopicPartition, SegmentName),
 }
 
 #[derive(Clone)]
@@ -47,20 +48,20 @@ struct State {
     by_use: BTreeMap<u64, Key>,
     bytes: usize,
     tick: u64,
-    files: BTreeMap<(TopicPartition, i64), (u64, File)>,
+    files: BTreeMap<(TopicPartition, SegmentName), (u64, File)>,
 }
 
 /// The cache of one shard.
 pub(crate) struct ReadCache {
     state: RefCell<State>,
-    bytes_max: usize,
+    bytes_max: Cell<usize>,
 }
 
 impl ReadCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             state: RefCell::default(),
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
         }
     }
 
@@ -86,7 +87,13 @@ impl ReadCache {
             state.by_use.remove(&used);
         }
         state.by_use.insert(tick, key);
-        while state.bytes > self.bytes_max {
+        drop(state);
+        self.evict();
+    }
+
+    fn evict(&self) {
+        let mut state = self.state.borrow_mut();
+        while state.bytes > self.bytes_max.get() {
             let Some((_, oldest)) = state.by_use.pop_first() else {
                 break;
             };
@@ -94,6 +101,19 @@ impl ReadCache {
                 state.bytes -= value.bytes();
             }
         }
+    }
+
+    /// Gives up to half of what it may hold to somebody else, until they give it back with
+    /// [`Self::take_back`].
+    pub(crate) fn lend(&self, bytes: usize) -> usize {
+        let lent = bytes.min(self.bytes_max.get() / 2);
+        self.bytes_max.set(self.bytes_max.get() - lent);
+        self.evict();
+        lent
+    }
+
+    pub(crate) fn take_back(&self, lent: usize) {
+        self.bytes_max.set(self.bytes_max.get() + lent);
     }
 
     /// Bytes under the key, if at least `len` of them are there.
@@ -113,15 +133,15 @@ impl ReadCache {
         self.insert(key, Value::Bytes(bytes));
     }
 
-    pub(crate) fn index(&self, tp: TopicPartition, base: i64) -> Option<Rc<MemIndex>> {
-        match self.find(Key::Index(tp, base))? {
+    pub(crate) fn index(&self, tp: TopicPartition, name: SegmentName) -> Option<Rc<MemIndex>> {
+        match self.find(Key::Index(tp, name))? {
             Value::Index(index) => Some(index),
             Value::Bytes(_) => None,
         }
     }
 
-    pub(crate) fn keep_index(&self, tp: TopicPartition, base: i64, index: Rc<MemIndex>) {
-        self.insert(Key::Index(tp, base), Value::Index(index));
+    pub(crate) fn keep_index(&self, tp: TopicPartition, name: SegmentName, index: Rc<MemIndex>) {
+        self.insert(Key::Index(tp, name), Value::Index(index));
     }
 
     /// Whether a read-ahead of this chunk would be for nothing.
@@ -133,14 +153,14 @@ impl ReadCache {
     pub(crate) async fn file(
         &self,
         tp: TopicPartition,
-        base: i64,
+        name: SegmentName,
         path: &Path,
     ) -> std::io::Result<File> {
         {
             let mut state = self.state.borrow_mut();
             state.tick += 1;
             let tick = state.tick;
-            if let Some((used, file)) = state.files.get_mut(&(tp, base)) {
+            if let Some((used, file)) = state.files.get_mut(&(tp, name)) {
                 *used = tick;
                 return Ok(file.clone());
             }
@@ -157,7 +177,7 @@ impl ReadCache {
             let mut state = self.state.borrow_mut();
             state.tick += 1;
             let tick = state.tick;
-            state.files.insert((tp, base), (tick, file.clone()));
+            state.files.insert((tp, name), (tick, file.clone()));
             let oldest = state
                 .files
                 .iter()
@@ -174,11 +194,11 @@ impl ReadCache {
     }
 
     /// Closes the files of what is deleted: a whole log, or one segment of it.
-    pub(crate) fn forget(&self, tp: TopicPartition, base: Option<i64>) {
+    pub(crate) fn forget(&self, tp: TopicPartition, name: Option<SegmentName>) {
         let mut state = self.state.borrow_mut();
         state
             .files
-            .retain(|(had, segment), _| *had != tp || base.is_some_and(|b| b != *segment));
+            .retain(|(had, segment), _| *had != tp || name.is_some_and(|name| name != *segment));
     }
 
     pub(crate) fn clear(&self) {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, dir, now, sleep};
+use tailwater_shards::{DmaBuf, File, IoClass, OpenOptions, SharedBuf, dir, now, sleep};
 
-use super::{index_path, log_path};
+use super::{SegmentName, index_path, log_path};
 use crate::config::BLOCK;
 use crate::error::{Corrupt, StorageError};
 use crate::fields::blocks;
@@ -50,7 +50,8 @@ async fn write_segment(
     next: &WriteBehind,
 ) -> Result<u64, StorageError> {
     let tp = log.topic_partition();
-    let path = log_path(&shared.config.data_dir, tp, next.base);
+    let name = SegmentName::appended(next.base);
+    let path = log_path(&shared.config.data_dir, tp, name);
     let file = match open(shared, &path, next.from == 0).await {
         Err(error) if next.from > 0 && error.is_not_found() => {
             return gone(shared, log, path, next).await;
@@ -112,9 +113,9 @@ async fn gone(
     next: &WriteBehind,
 ) -> Result<u64, StorageError> {
     let mut is_trimmed = log.is_dropped();
-    for (base, _) in log.trim() {
-        is_trimmed |= base == next.base;
-        remove_segment(shared, log, base).await?;
+    for name in log.trim() {
+        is_trimmed |= name.base == next.base;
+        remove_segment(shared, log, name).await?;
     }
     if is_trimmed {
         return Ok(0);
@@ -187,7 +188,8 @@ pub(crate) async fn run_bytes(log: &Log, run: &Run) -> Result<Option<Bytes>, Sto
     }
 }
 
-async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, StorageError> {
+/// Opens a segment's file for writing, or makes it if it is `fresh`, and locks it.
+pub(crate) async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<File, StorageError> {
     let existing = OpenOptions {
         create_new: false,
         write: true,
@@ -268,7 +270,11 @@ async fn write_index(shared: &Shared, log: &Log, next: &WriteBehind) -> Result<(
         return Ok(());
     };
     let tp = log.topic_partition();
-    let path = index_path(&shared.config.data_dir, tp, next.base);
+    let path = index_path(
+        &shared.config.data_dir,
+        tp,
+        SegmentName::appended(next.base),
+    );
     let whole = index.borrow().is_whole();
     if !whole {
         return remove_torn_index(&path).await;
@@ -276,34 +282,30 @@ async fn write_index(shared: &Shared, log: &Log, next: &WriteBehind) -> Result<(
     let buf = index
         .borrow()
         .encode(shared.cluster_id, shared.generation, next.base, next.upto);
-    let failed = StorageError::io("cannot write", &path);
-    let result = async {
-        let file = match File::open(
-            &path,
-            OpenOptions {
-                create_new: true,
-                write: true,
-            },
-        )
+    write_small(&path, &buf, IoClass::WriteBehind)
         .await
-        {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                File::open(
-                    &path,
-                    OpenOptions {
-                        create_new: false,
-                        write: true,
-                    },
-                )
-                .await?
-            }
-            other => other?,
-        };
-        file.write_durable(IoClass::WriteBehind, 0, &buf).await?;
-        file.close().await;
-        Ok(())
+        .map_err(StorageError::io("cannot write", &path))
+}
+
+/// Writes a file of one write durably, in place of what it held.
+pub(crate) async fn write_small(
+    path: &Path,
+    buf: &SharedBuf,
+    class: IoClass,
+) -> std::io::Result<()> {
+    let options = |create_new| OpenOptions {
+        create_new,
+        write: true,
     };
-    result.await.map_err(failed)
+    let file = match File::open(path, options(true)).await {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            File::open(path, options(false)).await?
+        }
+        other => other?,
+    };
+    file.write_durable(class, 0, buf).await?;
+    file.close().await;
+    Ok(())
 }
 
 /// An earlier start may have ended while it wrote this index.
@@ -324,13 +326,13 @@ async fn remove_torn_index(path: &Path) -> Result<(), StorageError> {
 pub(crate) async fn remove_segment(
     shared: &Shared,
     log: &Log,
-    base: i64,
+    name: SegmentName,
 ) -> Result<(), StorageError> {
     let tp = log.topic_partition();
-    shared.cache.forget(tp, Some(base));
-    let path = log_path(&shared.config.data_dir, tp, base);
+    shared.cache.forget(tp, Some(name));
+    let path = log_path(&shared.config.data_dir, tp, name);
     shorten(&path).await;
-    for path in [path, index_path(&shared.config.data_dir, tp, base)] {
+    for path in [path, index_path(&shared.config.data_dir, tp, name)] {
         match dir::remove_file(&path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(StorageError::io("cannot remove", &path)(error));

@@ -36,6 +36,7 @@ pub fn small() -> StorageConfig {
         carry_below_bytes: 8 << 10,
         retention_interval_ms: 200,
         witness_interval_ms: 5,
+        cleaner_interval_ms: 20,
         ..StorageConfig::new(DATA)
     }
 }

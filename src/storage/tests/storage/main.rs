@@ -11,6 +11,8 @@
 )]
 
 mod checks;
+mod compaction;
+mod compaction_edges;
 mod corruption;
 mod crashes;
 mod failed_sync;

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 
 use tailwater_shards::planted::{self, Planted};
 
-use crate::{corruption, crashes, rot};
+use crate::{compaction, corruption, crashes, rot};
 
 /// The bugs that can be planted in storage and lie within reach of its own histories.
-const BUGS: [Planted; 28] = [
+const BUGS: [Planted; 33] = [
     Planted::AckBeforeSync,
     Planted::SyncCoversLaterWrites,
     Planted::WalFreedTooEarly,
@@ -39,6 +39,20 @@ const BUGS: [Planted; 28] = [
     Planted::SnapshotSkipsMetadata,
     Planted::RetentionByClockJump,
     Planted::CachedNeverFlushed,
+    Planted::OldSegmentUnlinkedFirst,
+    Planted::TombstoneRemovedTooEarly,
+    Planted::NewestRecordDropped,
+    Planted::ActiveSegmentCleaned,
+    Planted::LastSequenceCleaned,
+];
+
+/// Those of compaction, which has histories of its own.
+const OF_COMPACTION: [Planted; 5] = [
+    Planted::OldSegmentUnlinkedFirst,
+    Planted::TombstoneRemovedTooEarly,
+    Planted::NewestRecordDropped,
+    Planted::ActiveSegmentCleaned,
+    Planted::LastSequenceCleaned,
 ];
 
 /// The bugs that take more than a few seeds, and the seed before the first that catches each: a test
@@ -65,6 +79,7 @@ fn failure(bug: Planted, seed: u64) -> Option<String> {
     let run = || match seed % 4 {
         // For a commit to come back, the power must fail twice in the right moments.
         _ if bug == Planted::StaleCommitPastSeal => corruption::a_torn_commit_comes_back(seed),
+        _ if OF_COMPACTION.contains(&bug) => compaction::history(seed),
         3 if (seed / 4).is_multiple_of(2) => rot::history(seed / 8),
         3 => rot::end_is_lost(seed / 8),
         _ => crashes::history(seed),

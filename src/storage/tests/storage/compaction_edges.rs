@@ -1,0 +1,180 @@
+//! Compaction where something else happens to the log meanwhile, or to what is in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tailwater_record::{BatchBuilder, BatchHeader, NewRecord, batches};
+use tailwater_shards::sim::Simulation;
+use tailwater_shards::{dir, sleep, wall_clock_ms};
+use tailwater_storage::{Compaction, Log, LogConfig, Sync};
+
+use crate::harness::{DATA, small};
+use crate::solo::{Started, append, solo, tp};
+
+fn compacted() -> LogConfig {
+    LogConfig {
+        segment_bytes: 16 << 10,
+        delete: false,
+        compact: Some(Compaction {
+            dirty_ratio_min: 0,
+            ..Compaction::default()
+        }),
+        ..LogConfig::default()
+    }
+}
+
+/// A batch of one record of 1,000 bytes.
+fn keyed(key: Option<&[u8]>, codec_is_wrong: bool) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(NewRecord {
+        timestamp: wall_clock_ms(),
+        key,
+        value: Some(&[7; 1000]),
+        headers: &[],
+    });
+    let mut batch = builder.build().to_vec();
+    if codec_is_wrong {
+        // As of a topic whose records nobody walked over: the header and the checksum are right.
+        let header = BatchHeader::parse(&batch).unwrap();
+        let attributes = header.attributes.with_codec(tailwater_record::Codec::Zstd);
+        let timestamp = header.max_timestamp;
+        tailwater_record::set_max_timestamp_and_attributes(&mut batch, timestamp, attributes);
+    }
+    batch.into()
+}
+
+async fn fill(started: &Started, log: &Log, batches: usize, key: impl Fn(usize) -> Option<u8>) {
+    for number in 0..batches {
+        started.storage.room().await;
+        let key = key(number).map(|key| [key]);
+        let batch = keyed(key.as_ref().map(|key| &key[..]), false);
+        let appended = append(log, batch, Sync::Durable).unwrap();
+        started.storage.durable(appended.ticket).await.unwrap();
+    }
+}
+
+/// The base offsets of all batches.
+async fn offsets(log: &Log) -> Vec<i64> {
+    let (mut at, end) = (log.log_start(), log.durable_end().0);
+    let mut found = Vec::new();
+    while at < end {
+        let read = log.read(at, end, 1 << 20, true).await.unwrap();
+        let bytes = read.slices.concat();
+        found.extend(batches(&bytes).map(|batch| batch.unwrap().header.base_offset));
+        at = read.next;
+    }
+    found
+}
+
+#[test]
+fn what_cannot_be_judged_stays() {
+    solo(&mut Simulation::new(1), &small(), |started| async move {
+        let log = started.log_with(0, compacted());
+        append(&log, keyed(Some(b"\x01"), true), Sync::Durable).unwrap();
+        append(&log, keyed(None, false), Sync::Durable).unwrap();
+        fill(&started, &log, 40, |_| Some(1)).await;
+        sleep(Duration::from_secs(2)).await;
+        let left = offsets(&log).await;
+        assert_eq!(left[..2], [0, 1], "it cannot be read; it has no key");
+        assert!(left.len() < 20, "and the others go: {left:?}");
+    });
+}
+
+#[test]
+fn a_disk_without_room_stops_cleaning_and_loses_nothing() {
+    let mut sim = Simulation::new(2);
+    let faults = sim.faults();
+    solo(&mut sim, &small(), move |started| async move {
+        let log = started.log_with(
+            0,
+            LogConfig {
+                compact: None,
+                ..compacted()
+            },
+        );
+        fill(&started, &log, 100, |number| Some((number % 3) as u8)).await;
+        sleep(Duration::from_secs(1)).await;
+        let (free, all) = dir::free_bytes(Path::new(DATA)).await.unwrap();
+        // At first only the disk itself knows; from the next look on the shard does.
+        faults.disk_bytes((all - free) / 2);
+        log.configure(compacted());
+        sleep(Duration::from_secs(3)).await;
+        // Segments of which nothing stays take no room. The next has the newest record of each key
+        // so far, and waits as it is.
+        assert_eq!(offsets(&log).await, (75..100).collect::<Vec<_>>());
+        faults.disk_bytes(64 << 20);
+        sleep(Duration::from_secs(3)).await;
+        let left = offsets(&log).await;
+        assert!(
+            left.len() < 25,
+            "it is cleaned when there is room: {left:?}"
+        );
+    });
+}
+
+#[test]
+fn nothing_is_made_of_a_log_that_was_dropped() {
+    for seed in 0..20 {
+        solo(
+            &mut Simulation::new(seed),
+            &small(),
+            move |started| async move {
+                let log = started.log_with(
+                    0,
+                    LogConfig {
+                        compact: None,
+                        ..compacted()
+                    },
+                );
+                fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
+                log.configure(compacted());
+                // In the midst of it, at another place each time.
+                sleep(Duration::from_micros(20_000 + seed * 700)).await;
+                started.storage.drop_log(tp(0)).await;
+                sleep(Duration::from_secs(1)).await;
+                let directory = Path::new(DATA).join(tp(0).topic.to_string());
+                assert!(
+                    !dir::exists(&directory).await.unwrap(),
+                    "its files are gone"
+                );
+            },
+        );
+    }
+}
+
+#[test]
+fn what_a_killed_cleaning_left_behind_goes_with_the_next() {
+    let mut sim = Simulation::new(5);
+    let orphans = ["00000000000000000000.7.log", "00000000000000000003.log"];
+    let directory = solo(&mut sim, &small(), move |started| async move {
+        let log = started.log_with(0, compacted());
+        fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
+        sleep(Duration::from_secs(1)).await;
+        started.storage.shutdown().await;
+        let directory = Path::new(DATA).join(tp(0).topic.to_string()).join("0");
+        for name in orphans {
+            let options = tailwater_shards::OpenOptions {
+                create_new: true,
+                write: true,
+            };
+            let file = tailwater_shards::File::open(&directory.join(name), options).await;
+            file.unwrap().close().await;
+        }
+        directory
+    });
+    solo(&mut sim, &small(), move |started| async move {
+        let log = started.log_with(0, compacted());
+        fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
+        sleep(Duration::from_secs(1)).await;
+        let names = dir::list(&directory).await.unwrap();
+        let is_orphan = |name: &&str| names.iter().any(|entry| entry.name == **name);
+        assert_eq!(orphans.iter().find(|name| is_orphan(name)), None);
+        let bases = names.iter().filter(|entry| entry.name.ends_with(".log"));
+        let mut bases: Vec<_> = bases.map(|entry| entry.name[..20].to_owned()).collect();
+        let count = bases.len();
+        bases.dedup();
+        assert_eq!(bases.len(), count, "one file a segment: {names:?}");
+        assert!(offsets(&log).await.len() < 40);
+    });
+}
