@@ -525,7 +525,7 @@ fn what_cannot_be_is_refused_by_kafkas_names() {
         RDKafkaErrorCode::InvalidConfig
     );
     assert_eq!(
-        refused("c", 1, &[("cleanup.policy", "compact")]),
+        refused("c", 1, &[("min.insync.replicas", "2")]),
         RDKafkaErrorCode::InvalidConfig
     );
 

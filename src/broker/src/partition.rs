@@ -10,18 +10,19 @@
 //! watermark never falls.
 
 use crate::BrokerError;
+use crate::config::TopicConfig;
 use crate::metadata::Topic;
 use crate::producer_state::ProducerStates;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use tailwater_shards::Marker;
 use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::{
-    AppendedEnd, DurableEnd, Log, LogConfig, RecoveredProducers, StorageError, TopicPartition,
-    WrittenEnd,
+    AppendedEnd, Compaction, DurableEnd, Log, LogConfig, RecoveredProducers, StorageError,
+    TopicPartition, WrittenEnd,
 };
 
 /// Below this offset records are visible to consumers. It never falls, and without `write.caching`
@@ -159,6 +160,10 @@ impl Partition {
         partition
             .log
             .set_producer_snapshot(Rc::new(move || snapshot_of(&weak)));
+        let weak = Rc::downgrade(&partition);
+        partition
+            .log
+            .set_last_batches(Rc::new(move || last_batches_of(&weak)));
         Ok(partition)
     }
 
@@ -385,16 +390,34 @@ fn snapshot_of(partition: &Weak<Partition>) -> Bytes {
     })
 }
 
+fn last_batches_of(partition: &Weak<Partition>) -> BTreeMap<i64, i64> {
+    partition.upgrade().map_or_else(BTreeMap::new, |partition| {
+        partition.producers.borrow().last_batches()
+    })
+}
+
 /// What storage has to know of a topic's configuration.
 pub(crate) fn log_config(topic: &Topic) -> LogConfig {
     let config = &topic.config;
     LogConfig {
         segment_bytes: u64::try_from(config.segment_bytes).expect("its least value is positive"),
         segment_ms: config.segment_ms,
+        delete: config.delete,
+        compact: config.compact.then(|| compaction(config)),
         retention_ms: config.retention_ms,
         retention_bytes: config.retention_bytes,
         flush_ms: u64::try_from(config.flush_ms).expect("its least value is 0"),
         flush_bytes: u64::try_from(config.flush_bytes).expect("its least value is positive"),
+    }
+}
+
+fn compaction(config: &TopicConfig) -> Compaction {
+    Compaction {
+        // A part of the whole: the table has 0 to 1.
+        dirty_ratio_min: (config.dirty_ratio_min * 1e6).round() as u32,
+        delete_retention_ms: config.delete_retention_ms,
+        lag_min_ms: config.compaction_lag_min_ms,
+        lag_max_ms: config.compaction_lag_max_ms,
     }
 }
 

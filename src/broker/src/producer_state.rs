@@ -19,7 +19,7 @@ use crate::codec::{Decoder, Encoder};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use tailwater_record::BatchHeader;
 use tailwater_shards::planted::{self, Planted};
 use tailwater_storage::BatchSummary;
@@ -234,6 +234,14 @@ impl ProducerStates {
             last_offset: base_offset + i64::from(header.last_offset_delta),
         };
         self.remember(header.producer_id, header.producer_epoch, appended, now_ms);
+    }
+
+    /// The last offset of each producer's last batch: compaction keeps these batches.
+    pub(crate) fn last_batches(&self) -> BTreeMap<i64, i64> {
+        let producers = self.producers.iter();
+        producers
+            .filter_map(|(id, producer)| Some((*id, producer.batches.last()?.last_offset)))
+            .collect()
     }
 
     /// How many producers are remembered.

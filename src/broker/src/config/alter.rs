@@ -3,7 +3,7 @@
 
 use super::broker_settings::dynamic_key;
 use super::topic_keys::topic_key;
-use super::{BrokerSettings, ConfigType};
+use super::{BrokerSettings, ConfigType, TopicConfig};
 use crate::BrokerError;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ const SUBTRACT: i8 = 3;
 /// Checks a whole set of a topic's overrides, as CreateTopics and AlterConfigs bring it.
 pub(crate) fn topic_overrides(
     entries: &[(String, Option<String>)],
-    batch_bytes_max: i32,
+    settings: &BrokerSettings,
 ) -> Result<Overrides, BrokerError> {
     if let Some(names) = nulls(entries) {
         return Err(BrokerError::InvalidConfig(format!(
@@ -34,9 +34,27 @@ pub(crate) fn topic_overrides(
             return Err(unknown_topic_config(name));
         };
         let text = value.as_deref().unwrap_or_default();
-        overrides.insert(name.clone(), key.key.parse_within(text, batch_bytes_max)?);
+        let value = key.key.parse_within(text, settings.batch_bytes_max)?;
+        overrides.insert(name.clone(), value);
     }
+    check_lags(&overrides, settings)?;
     Ok(overrides)
+}
+
+/// A record cannot be due for compaction before it may be compacted.
+fn check_lags(overrides: &Overrides, settings: &BrokerSettings) -> Result<(), BrokerError> {
+    let [min, max] = ["min.compaction.lag.ms", "max.compaction.lag.ms"];
+    if !overrides.contains_key(min) && !overrides.contains_key(max) {
+        return Ok(());
+    }
+    let config = TopicConfig::resolve(settings, overrides);
+    let (least, most) = (config.compaction_lag_min_ms, config.compaction_lag_max_ms);
+    if least > most {
+        return Err(BrokerError::InvalidConfig(format!(
+            "conflict topic config setting {min} ({least}) > {max} ({most})"
+        )));
+    }
+    Ok(())
 }
 
 /// The names without a value, if there are any.
@@ -82,6 +100,7 @@ pub(crate) fn alter_topic(
             }
         }
     }
+    check_lags(&overrides, settings)?;
     Ok(overrides)
 }
 

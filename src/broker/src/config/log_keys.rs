@@ -68,10 +68,10 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
                 min: 0,
                 max: i64::MAX,
             },
-            support: Support::OnlyDefault,
+            support: Support::Works,
             doc: "The amount of time to retain tombstone message markers for log compacted topics. This setting also gives a bound on the time in which a consumer must complete a read if they begin from offset 0 to ensure that they get a valid snapshot of the final stage (otherwise  tombstones messages may be collected before a consumer completes their scan).",
         },
-        dynamic: false,
+        dynamic: true,
     },
     BrokerKey {
         key: Key {
@@ -93,10 +93,10 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
                 min: 1,
                 max: i64::MAX,
             },
-            support: Support::OnlyDefault,
+            support: Support::Works,
             doc: "The maximum time a message will remain ineligible for compaction in the log. Only applicable for logs that are being compacted.",
         },
-        dynamic: false,
+        dynamic: true,
     },
     BrokerKey {
         key: Key {
@@ -104,10 +104,10 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
             kind: ConfigType::Double,
             default: Some("0.5"),
             check: Check::Ratio,
-            support: Support::OnlyDefault,
+            support: Support::Works,
             doc: "The minimum ratio of dirty log to total log for a log to eligible for cleaning. If the log.cleaner.max.compaction.lag.ms or the log.cleaner.min.compaction.lag.ms configurations are also specified, then the log compactor considers the log eligible for compaction as soon as either: (i) the dirty ratio threshold has been met and the log has had dirty (uncompacted) records for at least the log.cleaner.min.compaction.lag.ms duration, or (ii) if the log has had dirty (uncompacted) records for at most the log.cleaner.max.compaction.lag.ms period.",
         },
-        dynamic: false,
+        dynamic: true,
     },
     BrokerKey {
         key: Key {
@@ -118,10 +118,10 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
                 min: 0,
                 max: i64::MAX,
             },
-            support: Support::OnlyDefault,
+            support: Support::Works,
             doc: "The minimum time a message will remain uncompacted in the log. Only applicable for logs that are being compacted.",
         },
-        dynamic: false,
+        dynamic: true,
     },
     BrokerKey {
         key: Key {
@@ -129,10 +129,10 @@ pub(super) const LOG_KEYS: &[BrokerKey] = &[
             kind: ConfigType::List,
             default: Some("delete"),
             check: Check::ListOf(&["compact", "delete"]),
-            support: Support::OnlyDefault,
+            support: Support::Works,
             doc: "This config designates the retention policy to use on log segments. The \"delete\" policy (which is the default) will discard old segments when their retention time or size limit has been reached. The \"compact\" policy will enable <a href=\"#compaction\">log compaction</a>, which retains the latest value for each key. It is also possible to specify both policies in a comma-separated list (e.g. \"delete,compact\"). In this case, old segments will be discarded per the retention time and size configuration, while retained segments will be compacted. An empty list means infinite retention - no cleanup policies will be applied and log segments will be retained indefinitely. Note that with remote storage enabled, local retention limits (log.local.retention.ms and log.local.retention.bytes) are still applied to local segments.",
         },
-        dynamic: false,
+        dynamic: true,
     },
     BrokerKey {
         key: Key {

@@ -61,6 +61,12 @@ fn all_of_kafkas_topic_configurations_are_there_and_three_of_ours() {
 fn a_new_broker_lives_by_kafkas_defaults() {
     let config = TopicConfig::resolve(&BrokerSettings::default(), &BTreeMap::new());
     let expected = TopicConfig {
+        delete: true,
+        compact: false,
+        dirty_ratio_min: 0.5,
+        delete_retention_ms: 86_400_000,
+        compaction_lag_min_ms: 0,
+        compaction_lag_max_ms: i64::MAX,
         retention_ms: 604_800_000,
         retention_bytes: -1,
         segment_bytes: 1 << 30,

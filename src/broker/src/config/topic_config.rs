@@ -6,6 +6,18 @@ use std::collections::BTreeMap;
 /// What a topic lives by: its overrides over the broker's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
+    /// `cleanup.policy` has `delete`: retention acts.
+    pub delete: bool,
+    /// `cleanup.policy` has `compact`: every record needs a key.
+    pub compact: bool,
+    /// `min.cleanable.dirty.ratio`, from 0 to 1.
+    pub dirty_ratio_min: f64,
+    /// How long a tombstone stays after the cleaning that first saw it, in ms.
+    pub delete_retention_ms: i64,
+    /// A segment with a younger record is not compacted, in ms.
+    pub compaction_lag_min_ms: i64,
+    /// After this a record is due to be compacted whatever the ratio, in ms.
+    pub compaction_lag_max_ms: i64,
     /// Batches older than this may go; -1 never.
     pub retention_ms: i64,
     /// A partition larger than this loses its oldest segments; -1 never.
@@ -67,7 +79,18 @@ impl TopicConfig {
             "zstd" => Compression::Zstd(level("compression.zstd.level")),
             _ => Compression::Producer,
         };
+        let policy = resolver.text("cleanup.policy");
+        let has_policy = |wanted| policy.split(',').any(|word| word == wanted);
         Self {
+            delete: has_policy("delete"),
+            compact: has_policy("compact"),
+            dirty_ratio_min: resolver
+                .text("min.cleanable.dirty.ratio")
+                .parse()
+                .expect("checked when it was set"),
+            delete_retention_ms: resolver.number("delete.retention.ms"),
+            compaction_lag_min_ms: resolver.number("min.compaction.lag.ms"),
+            compaction_lag_max_ms: resolver.number("max.compaction.lag.ms"),
             retention_ms: resolver.number("retention.ms"),
             retention_bytes: resolver.number("retention.bytes"),
             segment_bytes: i32::try_from(resolver.number("segment.bytes")).expect("an INT"),

@@ -92,7 +92,8 @@ pub(crate) fn check(
 
 fn rules(config: &TopicConfig, zstd_allowed: bool) -> ValidationRules {
     ValidationRules {
-        walk: if config.validate_records {
+        // Compaction has to know every key: what it cannot read it would keep for ever.
+        walk: if config.validate_records || config.compact {
             Walk::Records
         } else {
             Walk::HeaderOnly
@@ -105,7 +106,7 @@ fn rules(config: &TopicConfig, zstd_allowed: bool) -> ValidationRules {
         timestamp_before_max_ms: config.timestamp_before_max_ms,
         timestamp_after_max_ms: config.timestamp_after_max_ms,
         compression: compression(config.compression),
-        key_required: false,
+        key_required: config.compact,
         zstd_allowed,
         limits: Limits::default(),
     }

@@ -1,5 +1,6 @@
 //! Brokers on simulated machines: one property a test, over two shards or more.
 
+mod compacting;
 mod fetching;
 mod groups;
 mod harness;

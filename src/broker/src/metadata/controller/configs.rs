@@ -125,7 +125,7 @@ impl Alteration<'_> {
                 Some(names) => Err(BrokerError::InvalidRequest(format!(
                     "Null value not supported for : {names}"
                 ))),
-                None => topic_overrides(entries, settings.batch_bytes_max),
+                None => topic_overrides(entries, settings),
             },
             Self::Operations(operations) => alter_topic(&topic.overrides, operations, settings),
         }

@@ -63,10 +63,7 @@ impl Controller {
         fresh_id: FreshIds<'_>,
     ) -> Result<(CreatedTopic, Option<Change>), BrokerError> {
         self.check_name(&topic.name, taken)?;
-        let overrides = topic_overrides(
-            &topic.configs,
-            self.state.image().settings().batch_bytes_max,
-        )?;
+        let overrides = topic_overrides(&topic.configs, self.state.image().settings())?;
         let partitions = self.check_layout(topic)?;
         self.check_room(partitions, partitions)?;
         let partitions = i32::try_from(partitions).expect("bounded for each request");

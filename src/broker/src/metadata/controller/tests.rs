@@ -278,8 +278,22 @@ fn configurations_of_a_new_topic_are_checked() {
             "Null value not supported for topic configs: retention.ms",
         ),
         (
-            of("cleanup.policy", Some("compact")),
-            "Invalid value compact for configuration cleanup.policy: this broker supports only delete",
+            of("min.insync.replicas", Some("2")),
+            "Invalid value 2 for configuration min.insync.replicas: this broker supports only 1",
+        ),
+        (
+            of("max.compaction.lag.ms", Some("0")),
+            "Invalid value 0 for configuration max.compaction.lag.ms: Value must be at least 1",
+        ),
+        (
+            CreateTopic {
+                configs: vec![
+                    ("min.compaction.lag.ms".to_owned(), Some("9".to_owned())),
+                    ("max.compaction.lag.ms".to_owned(), Some("8".to_owned())),
+                ],
+                ..topic("u")
+            },
+            "conflict topic config setting min.compaction.lag.ms (9) > max.compaction.lag.ms (8)",
         ),
         (
             of("compression.gzip.level", Some("44")),
@@ -465,14 +479,25 @@ fn operations_are_refused_in_kafkas_words() {
         (append.code(), append.to_string()),
         (code::INVALID_CONFIG, sentence)
     );
-    // Appending what is there already leaves the one value that is allowed.
+    // Appending what is there already changes nothing.
     world
         .alter(of_topic("t"), &[("cleanup.policy", 2, Some("delete"))])
         .unwrap();
-    let compact = world
+    world
         .alter(of_topic("t"), &[("cleanup.policy", 2, Some("compact"))])
+        .unwrap();
+    let other = world
+        .alter(of_topic("t"), &[("cleanup.policy", 2, Some("shrink"))])
         .unwrap_err();
-    assert_eq!(compact.code(), code::INVALID_CONFIG);
+    assert_eq!(other.code(), code::INVALID_CONFIG);
+    // As in Kafka, what is set must fit what holds besides.
+    world
+        .alter(of_topic("t"), &[("max.compaction.lag.ms", 0, Some("5"))])
+        .unwrap();
+    let lags = world
+        .alter(of_topic("t"), &[("min.compaction.lag.ms", 0, Some("6"))])
+        .unwrap_err();
+    assert_eq!(lags.code(), code::INVALID_CONFIG);
     let missing = world
         .alter(of_topic("nope"), &[("retention.ms", 0, Some("3"))])
         .unwrap_err();
