@@ -421,6 +421,7 @@ fn found(seed: SeedLog, old: &[Rc<WalFile>]) -> Found {
         producers: seed.producers,
         damage: seed.damage,
         cleaned_upto: seed.cleaned_upto,
+        has_gaps: seed.has_gaps,
     }
 }
 

@@ -18,6 +18,7 @@ mod offset_map;
 mod pass;
 mod reader;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -151,7 +152,7 @@ async fn due(shared: &Shared) -> Vec<TopicPartition> {
 
 async fn clean(shared: &Rc<Shared>, log: &Log, old: &mut Old) -> Result<(), Halt> {
     if log.take_unswept() {
-        sweep(shared, log).await;
+        sweep(shared, log).await?;
     }
     write_closed(shared, log).await?;
     pass::clean(shared, log, old).await
@@ -173,11 +174,24 @@ async fn write_closed(shared: &Rc<Shared>, log: &Log) -> Result<(), Halt> {
 }
 
 /// Removes files that are no segment's: what an earlier process was making or had not removed yet.
-async fn sweep(shared: &Shared, log: &Log) {
+/// Where a segment lacks its own file nothing is touched: its records may be in one of those.
+async fn sweep(shared: &Shared, log: &Log) -> Result<(), Halt> {
     let directory = log.topic_partition().directory(&shared.config.data_dir);
+    let with_file = log.names_with_file();
     let Ok(entries) = dir::list(&directory).await else {
-        return;
+        return Ok(());
     };
+    let there: BTreeSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+    for name in with_file {
+        let file = format!("{}.log", name.stem());
+        if !there.contains(&*file) && log.has_segment(name) && !log.is_dropped() {
+            return Err(Halt::Damaged(Corrupt {
+                file: directory.join(file),
+                position: 0,
+                what: "a segment's file is gone".to_owned(),
+            }));
+        }
+    }
     for entry in entries {
         let Some(name) = SegmentName::parse(&entry.name) else {
             continue;
@@ -187,6 +201,7 @@ async fn sweep(shared: &Shared, log: &Log) {
             drop(dir::remove_file(&directory.join(&entry.name)).await);
         }
     }
+    Ok(())
 }
 
 /// Takes a checkpoint without the old files, and removes them. What cannot be done now is done later;

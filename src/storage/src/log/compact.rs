@@ -104,6 +104,14 @@ impl Log {
         !self.inner.swept.replace(true)
     }
 
+    /// The segments of which something is durable in a file.
+    pub(crate) fn names_with_file(&self) -> Vec<SegmentName> {
+        let state = self.inner.state.borrow();
+        let segments = state.segments.iter();
+        let with_file = segments.filter(|segment| segment.durable_len > 0);
+        with_file.map(Segment::name).collect()
+    }
+
     pub(crate) fn has_segment(&self, name: SegmentName) -> bool {
         let state = self.inner.state.borrow();
         let index = state
@@ -208,6 +216,7 @@ impl Log {
             state.segments.insert(begin, new);
         }
         drop(state);
+        self.inner.has_gaps.set(true);
         self.mark_changed();
         Some(doomed)
     }

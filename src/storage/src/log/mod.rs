@@ -65,6 +65,8 @@ struct Inner {
     cached_unsynced: Cell<u64>,
     /// Compaction has seen every record below.
     cleaned_upto: Cell<i64>,
+    /// Compaction has taken something away: only then may offsets be missing.
+    has_gaps: Cell<bool>,
     /// Files that no segment is were looked for and removed.
     swept: Cell<bool>,
     /// A segment is rotten: compaction leaves the log alone.
@@ -115,6 +117,7 @@ pub(crate) struct Found {
     pub(crate) producers: RecoveredProducers,
     pub(crate) damage: Option<Corrupt>,
     pub(crate) cleaned_upto: i64,
+    pub(crate) has_gaps: bool,
 }
 
 impl Log {
@@ -147,6 +150,7 @@ impl Log {
                 outstanding: Cell::new(outstanding),
                 cached_unsynced: Cell::new(0),
                 cleaned_upto: Cell::new(found.cleaned_upto),
+                has_gaps: Cell::new(found.has_gaps),
                 swept: Cell::new(false),
                 uncleanable: Cell::new(false),
                 entry_in_plan: Cell::new(usize::MAX),

@@ -45,7 +45,7 @@ pub(super) struct SegmentSource {
     pub(super) name: SegmentName,
     /// As long as it is held, the file stays.
     pub(super) lease: Lease,
-    /// Where the next segment begins.
+    /// Where the next segment begins, if cleaning may have left nothing before it.
     pub(super) next: Option<i64>,
     /// No byte from here on is read from the file.
     pub(super) limit: u64,
@@ -184,7 +184,12 @@ impl Log {
         }
         let at = at - i64::from(planted::is(Planted::ReadStuckAtRoll));
         let after = state.segments.partition_point(|segment| segment.base <= at);
-        let next = state.segments.get(after).map(|segment| segment.base);
+        // Only then may a read go on where nothing is found: else it is missing.
+        let next = state
+            .segments
+            .get(after)
+            .filter(|_| self.inner.has_gaps.get());
+        let next = next.map(|segment| segment.base);
         let Some(segment) = after
             .checked_sub(1)
             .and_then(|index| state.segments.get(index))

@@ -48,6 +48,8 @@ pub(crate) struct PartitionRecord {
     pub(crate) damage: Option<Corrupt>,
     /// Compaction has seen every record below.
     pub(crate) cleaned_upto: i64,
+    /// Compaction has taken something away: offsets may be missing anywhere.
+    pub(crate) has_gaps: bool,
 }
 
 /// Bits of a record's first byte.
@@ -67,15 +69,14 @@ impl PartitionRecord {
             producers: RecoveredProducers::default(),
             damage: None,
             cleaned_upto: 0,
+            has_gaps: false,
         }
     }
 
     pub(crate) fn encode(&self, w: &mut Writer) {
-        let cleaned =
-            self.cleaned_upto > 0 || self.segments.iter().any(|segment| segment.version > 0);
         w.uuid(self.tp.topic);
         w.i32(self.tp.partition);
-        w.u8(u8::from(self.dropped) * DROPPED + u8::from(cleaned) * CLEANED);
+        w.u8(u8::from(self.dropped) * DROPPED + u8::from(self.has_gaps) * CLEANED);
         w.i64(self.log_start);
         w.i64(self.tail_offset);
         w.i64(self.end);
@@ -103,7 +104,7 @@ impl PartitionRecord {
                 w.bytes(damage.what.as_bytes());
             }
         }
-        if cleaned {
+        if self.has_gaps {
             w.i64(self.cleaned_upto);
             for segment in &self.segments {
                 w.u32(segment.version);
@@ -166,6 +167,7 @@ impl PartitionRecord {
             producers,
             damage,
             cleaned_upto,
+            has_gaps: bits & CLEANED != 0,
         };
         record.is_of_a_log().then_some(record)
     }
@@ -304,6 +306,7 @@ impl Log {
             producers,
             damage: inner.damage.borrow().as_deref().cloned(),
             cleaned_upto: inner.cleaned_upto.get(),
+            has_gaps: inner.has_gaps.get(),
         };
         match record.damage {
             None => record,
@@ -355,12 +358,16 @@ mod tests {
                 what: "w".into(),
             }),
             cleaned_upto: 4,
+            has_gaps: true,
         };
         let mut cleaned = record.clone();
         cleaned.segments[0].durable_len = 5000;
         cleaned.segments[0].version = 2;
-        reads_as_written(&record);
-        reads_as_written(&cleaned);
+        let mut whole = record.clone();
+        (whole.cleaned_upto, whole.has_gaps) = (0, false);
+        for record in [record, cleaned, whole] {
+            reads_as_written(&record);
+        }
     }
 
     fn reads_as_written(record: &PartitionRecord) {
@@ -394,6 +401,7 @@ mod tests {
             tail_offset: 11,
             end: 12,
             segments: vec![segment(0), segment(7)],
+            has_gaps: true,
             ..PartitionRecord::dropped(TopicPartition::new(Uuid::from_u128(1), 3))
         };
         type Change = fn(&mut PartitionRecord);

@@ -73,6 +73,18 @@ pub(super) fn judge(
     Ok(())
 }
 
+/// The files of checkpoints that do not hold, torn or rotten, and where in them.
+pub(super) fn suspects(data_dir: &Path, checkpoints: &Checkpoints) -> Vec<(PathBuf, u64)> {
+    let doubtful = checkpoints.doubtful.iter();
+    let doubtful = doubtful.map(|d| (d.path.clone(), d.position));
+    let unread = checkpoints.testified.iter().filter(|(key, testified)| {
+        checkpoints.read.get(key).copied().unwrap_or_default() < **testified
+    });
+    let unread = unread.map(|(key, number)| place(data_dir, checkpoints, *key, *number));
+    let all: BTreeSet<(PathBuf, u64)> = unread.chain(doubtful).collect();
+    all.into_iter().collect()
+}
+
 /// Where the checkpoint of this number is, or ought to be.
 fn place(data_dir: &Path, checkpoints: &Checkpoints, key: Key, number: u64) -> (PathBuf, u64) {
     let counter = (number >> 32).max(1);

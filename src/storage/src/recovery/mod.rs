@@ -12,6 +12,7 @@ mod inspect;
 mod open;
 mod past;
 mod relog;
+mod replaced;
 mod replay;
 mod scan;
 mod seal;
@@ -126,6 +127,7 @@ pub async fn recover(
     let metadata = MetadataReplay { snapshot, entries };
     let topics = known_topics(&metadata).map_err(StorageError::MetadataUnreadable)?;
     let mut logs = assemble(&mut replay, &topics, &mut report);
+    replaced::refuse_replaced(config, &checkpoints, &logs).await?;
     let (mut remove, mut kept) = unknown_directories(config, &topics).await?;
     // What damage hides may be a topic's creation: then its directory is not to go.
     let doubted = match report.unknown_losses {

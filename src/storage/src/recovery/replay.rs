@@ -41,6 +41,8 @@ pub(crate) struct SeedLog {
     pub(crate) damage: Option<Corrupt>,
     /// Compaction has seen every record below.
     pub(crate) cleaned_upto: i64,
+    /// Compaction has taken something away.
+    pub(crate) has_gaps: bool,
     /// Damage to copies of what the log has elsewhere.
     pub(crate) noticed: Vec<Corrupt>,
 }
@@ -224,6 +226,7 @@ impl Partition {
             log.producers = record.producers;
             log.damage = record.damage;
             log.cleaned_upto = record.cleaned_upto;
+            log.has_gaps = record.has_gaps;
             expected_end = record.end;
             epochs = record.epochs;
         }

@@ -49,7 +49,7 @@ impl SegmentName {
     }
 
     /// Kafka takes the base offset from what is before the first point.
-    fn stem(self) -> String {
+    pub(crate) fn stem(self) -> String {
         match self.version {
             0 => format!("{:020}", self.base),
             version => format!("{:020}.{version}", self.base),

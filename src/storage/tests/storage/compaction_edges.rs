@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord, batches};
-use tailwater_shards::sim::Simulation;
+use tailwater_shards::sim::{ENOSPC, IoKind, Matching, Simulation};
 use tailwater_shards::{dir, sleep, wall_clock_ms};
-use tailwater_storage::{Compaction, Log, LogConfig, Sync};
+use tailwater_storage::{Compaction, Log, LogConfig, ReadError, Sync};
 
 use crate::harness::{DATA, small};
 use crate::solo::{Started, append, solo, tp};
@@ -81,34 +81,87 @@ fn what_cannot_be_judged_stays() {
     });
 }
 
+/// A log of a hundred records of three keys that nothing has cleaned yet.
+async fn dirty(started: &Started) -> Log {
+    let config = LogConfig {
+        compact: None,
+        ..compacted()
+    };
+    let log = started.log_with(0, config);
+    fill(started, &log, 100, |number| Some((number % 3) as u8)).await;
+    log
+}
+
 #[test]
-fn a_disk_without_room_stops_cleaning_and_loses_nothing() {
+fn a_file_that_the_disk_has_no_room_for_is_given_up_and_nothing_is_lost() {
     let mut sim = Simulation::new(2);
     let faults = sim.faults();
     solo(&mut sim, &small(), move |started| async move {
-        let log = started.log_with(
-            0,
-            LogConfig {
-                compact: None,
-                ..compacted()
-            },
-        );
-        fill(&started, &log, 100, |number| Some((number % 3) as u8)).await;
-        sleep(Duration::from_secs(1)).await;
-        let (free, all) = dir::free_bytes(Path::new(DATA)).await.unwrap();
-        // At first only the disk itself knows; from the next look on the shard does.
-        faults.disk_bytes((all - free) / 2);
+        let log = dirty(&started).await;
+        faults.fail_all(Matching::kind(IoKind::Write).on(".1.log"), ENOSPC);
         log.configure(compacted());
         sleep(Duration::from_secs(3)).await;
         // Segments of which nothing stays take no room. The next has the newest record of each key
         // so far, and waits as it is.
         assert_eq!(offsets(&log).await, (75..100).collect::<Vec<_>>());
+        faults.clear();
+        sleep(Duration::from_secs(3)).await;
+        let left = offsets(&log).await;
+        assert!(
+            left.len() < 25,
+            "it is cleaned when there is room: {left:?}"
+        );
+    });
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_cleaned() {
+    let mut sim = Simulation::new(2);
+    let faults = sim.faults();
+    solo(&mut sim, &small(), move |started| async move {
+        let log = dirty(&started).await;
+        let (free, all) = dir::free_bytes(Path::new(DATA)).await.unwrap();
+        faults.disk_bytes((all - free) / 2);
+        // The shard looks once a second.
+        sleep(Duration::from_secs(2)).await;
+        log.configure(compacted());
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(offsets(&log).await, (0..100).collect::<Vec<_>>());
         faults.disk_bytes(64 << 20);
         sleep(Duration::from_secs(3)).await;
         let left = offsets(&log).await;
         assert!(
             left.len() < 25,
             "it is cleaned when there is room: {left:?}"
+        );
+    });
+}
+
+/// A rotten segment is not copied; whoever reads it finds the damage, and nothing else is served.
+#[test]
+fn what_is_rotten_is_neither_copied_nor_served() {
+    let mut sim = Simulation::new(3);
+    let faults = sim.faults();
+    let directory = solo(&mut sim, &small(), move |started| async move {
+        drop(dirty(&started).await);
+        started.storage.shutdown().await;
+        Path::new(DATA).join(tp(0).topic.to_string()).join("0")
+    });
+    let path = directory.join("00000000000000000075.log");
+    faults.corrupt(&path, 500, 1).unwrap();
+    solo(&mut sim, &small(), move |started| async move {
+        let log = started.log_with(0, compacted());
+        sleep(Duration::from_secs(3)).await;
+        let names = dir::list(&directory).await.unwrap();
+        let is_there = |name: &str| names.iter().any(|entry| entry.name == name);
+        assert!(is_there("00000000000000000075.log"), "{names:?}");
+        assert!(!is_there("00000000000000000075.1.log"), "{names:?}");
+        let end = log.durable_end().0;
+        let read = log.read(75, end, 1 << 20, true).await;
+        assert!(
+            matches!(read, Err(ReadError::Corrupt(_))),
+            "{:?}",
+            read.map(|read| read.bytes)
         );
     });
 }

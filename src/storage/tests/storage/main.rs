@@ -13,6 +13,7 @@
 mod checks;
 mod compaction;
 mod compaction_edges;
+mod compaction_model;
 mod corruption;
 mod crashes;
 mod failed_sync;

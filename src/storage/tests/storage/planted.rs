@@ -58,9 +58,9 @@ const OF_COMPACTION: [Planted; 5] = [
 /// The bugs that take more than a few seeds, and the seed before the first that catches each: a test
 /// run begins there, a search where it is told.
 const REMEMBERED: [(Planted, u64); 4] = [
-    (Planted::EndNotWitnessed, 38),
+    (Planted::EndNotWitnessed, 86),
     (Planted::RotTakenForTornTail, 58),
-    (Planted::TrimmedBeforeLogStartDurable, 76),
+    (Planted::TrimmedBeforeLogStartDurable, 257),
     (Planted::DamagedIndexTrusted, 554),
 ];
 
