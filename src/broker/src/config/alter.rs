@@ -13,8 +13,8 @@ pub(crate) type Overrides = BTreeMap<String, String>;
 /// Name, operation, value, as IncrementalAlterConfigs has them.
 pub(crate) type Operation = (String, i8, Option<String>);
 
-const SET: i8 = 0;
-const DELETE: i8 = 1;
+pub(crate) const SET: i8 = 0;
+pub(crate) const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 

@@ -13,7 +13,7 @@ mod topic_keys;
 use crate::BrokerError;
 
 pub(crate) use alter::{
-    Overrides, alter_broker, alter_topic, broker_values, nulls, topic_overrides,
+    DELETE, Overrides, SET, alter_broker, alter_topic, broker_values, nulls, topic_overrides,
 };
 pub use broker_settings::{BrokerScope, BrokerSettings};
 pub(crate) use describe::{Listing, broker_entries, topic_entries};

@@ -3,16 +3,21 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::admin::create_topics;
+use crate::admin::{create_topics, incremental_alter_configs};
 use crate::broker::Inner;
-use crate::metadata::{CreateTopic, OFFSETS_TOPIC};
+use crate::config::{ConfigChange, ConfigResource, DELETE, ResourceKind, SET};
+use crate::metadata::{CreateTopic, OFFSETS_TOPIC, Topic};
 use crate::{BrokerError, BrokerSettings};
 
 /// How long the one who looks waits for it.
 const CREATE_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What the topic is made with. Nothing of it is deleted for its age: an old offset counts.
-const CONFIGS: [(&str, &str); 2] = [("compression.type", "producer"), ("retention.ms", "-1")];
+/// What the topic is made with, as Kafka makes it: only what was superseded goes, for an old offset
+/// counts.
+const CONFIGS: [(&str, &str); 2] = [("compression.type", "producer"), POLICY];
+const POLICY: (&str, &str) = ("cleanup.policy", "compact");
+/// What stood in for it before there was compaction.
+const FOR_EVER: (&str, &str) = ("retention.ms", "-1");
 
 /// The topic as the broker makes it.
 pub(crate) fn offsets_topic(settings: &BrokerSettings) -> CreateTopic {
@@ -32,8 +37,8 @@ pub(crate) fn offsets_topic(settings: &BrokerSettings) -> CreateTopic {
 
 /// Makes the topic if it is not there; when this returns, every shard knows it.
 pub(crate) async fn ensure_offsets_topic(broker: &Rc<Inner>) -> Result<(), BrokerError> {
-    if broker.image().topic(OFFSETS_TOPIC).is_some() {
-        return Ok(());
+    if let Some(topic) = broker.image().topic(OFFSETS_TOPIC).cloned() {
+        return ensure_policy(broker, &topic).await;
     }
     let topic = offsets_topic(&broker.settings());
     let mut outcomes = create_topics(broker, vec![topic], false, CREATE_WAIT_MAX).await;
@@ -41,5 +46,29 @@ pub(crate) async fn ensure_offsets_topic(broker: &Rc<Inner>) -> Result<(), Broke
         Some((_, Ok(_) | Err(BrokerError::TopicAlreadyExists(_)))) => Ok(()),
         Some((_, Err(error))) => Err(error),
         None => unreachable!("each topic has an outcome"),
+    }
+}
+
+/// A topic of a version that could not compact kept everything: from now on it is compacted. One
+/// whose policy somebody has set is left alone.
+async fn ensure_policy(broker: &Rc<Inner>, topic: &Topic) -> Result<(), BrokerError> {
+    let has = |(name, value): (&str, &str)| topic.overrides.get(name).is_some_and(|v| v == value);
+    if topic.overrides.contains_key(POLICY.0) || !has(FOR_EVER) {
+        return Ok(());
+    }
+    let change = ConfigChange {
+        resource: ConfigResource {
+            kind: ResourceKind::Topic,
+            name: OFFSETS_TOPIC.to_owned(),
+        },
+        operations: vec![
+            (POLICY.0.to_owned(), SET, Some(POLICY.1.to_owned())),
+            (FOR_EVER.0.to_owned(), DELETE, None),
+        ],
+    };
+    let mut outcomes = incremental_alter_configs(broker, vec![change], false).await;
+    match outcomes.pop() {
+        Some((_, outcome)) => outcome,
+        None => unreachable!("each resource has an outcome"),
     }
 }

@@ -51,7 +51,7 @@ fn commit(group: &str, generation: i32, member: &str, offset: i64) -> Request {
     })
 }
 
-fn fetch(group: &str) -> Request {
+pub(super) fn fetch(group: &str) -> Request {
     Request::Fetch(FetchOffsets {
         group: group.into(),
         member: None,
@@ -62,7 +62,11 @@ fn fetch(group: &str) -> Request {
 }
 
 /// Asks one coordinator, and again while it loads.
-async fn ask(broker: &Broker, group: &str, request: Request) -> Result<Reply, GroupError> {
+pub(super) async fn ask(
+    broker: &Broker,
+    group: &str,
+    request: Request,
+) -> Result<Reply, GroupError> {
     loop {
         let asks = vec![(Arc::from(group), request.clone())];
         match broker.ask_groups(asks).await.pop().unwrap() {
@@ -113,7 +117,7 @@ async fn settled(broker: &Broker, group: &str, offset: i64) -> Joined {
     joined
 }
 
-fn with_coordinators(seed: u64, shards: u16, settings: &[(&str, &str)]) -> Machine {
+pub(super) fn with_coordinators(seed: u64, shards: u16, settings: &[(&str, &str)]) -> Machine {
     let settings = [SETTINGS, settings].concat();
     let mut machine = Machine::with(seed, shards, &settings);
     machine.create("t", 1, &[]);
@@ -273,6 +277,45 @@ fn groups_of_all_shards_are_listed() {
     let names: Vec<&str> = listed.iter().map(|listed| &*listed.group).collect();
     assert_eq!(names, groups);
     assert!(listed.iter().all(|listed| listed.state == "Stable"));
+}
+
+/// The topic's own configurations.
+fn offsets_topic_configs(broker: &Broker) -> Vec<(String, String)> {
+    let image = broker.image();
+    let topic = image.topic(OFFSETS_TOPIC).unwrap();
+    topic.overrides.clone().into_iter().collect()
+}
+
+#[test]
+fn the_offsets_topic_is_compacted_also_one_of_before_there_was_compaction() {
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let kafkas = [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "producer"),
+        ("segment.bytes", "104857600"),
+    ];
+    let mut machine = with_coordinators(13, 2, &[]);
+    let configs = machine.on(1, |broker| async move { offsets_topic_configs(&broker) });
+    assert_eq!(configs, kafkas.map(pair));
+
+    let before = [
+        ("compression.type", "producer"),
+        ("retention.ms", "-1"),
+        ("segment.bytes", "104857600"),
+    ];
+    let set = [("cleanup.policy", "delete"), ("retention.ms", "-1")];
+    for (found, becomes) in [(&before[..], &kafkas[..]), (&set[..], &set[..])] {
+        let mut machine = Machine::with(14, 2, SETTINGS);
+        machine.create(OFFSETS_TOPIC, 8, found);
+        machine.on(1, |broker| async move {
+            assert_eq!(broker.ensure_group_coordinators().await, Ok(()));
+            assert_eq!(broker.ensure_group_coordinators().await, Ok(()));
+        });
+        machine.restart_after_power_cut(2);
+        let configs = machine.on(0, |broker| async move { offsets_topic_configs(&broker) });
+        let becomes: Vec<_> = becomes.iter().copied().map(pair).collect();
+        assert_eq!(configs, becomes);
+    }
 }
 
 #[test]
