@@ -6,8 +6,9 @@ use tailwater_broker::Broker;
 use tailwater_broker::metadata::{Topic, TopicTarget};
 use tailwater_broker::offsets::{EpochQuery, Isolation, OffsetQuery};
 
-use crate::clients::parse;
+use crate::clients::{name, parse, scan};
 use crate::event::{Event, Found, FullRead, Tp};
+use crate::history::KEYED;
 use crate::world::Shared;
 
 /// Times to look for in each partition.
@@ -19,6 +20,13 @@ pub(crate) async fn read_everything(broker: &Broker, world: &Rc<Shared>) {
     for topic in image.topics() {
         for partition in 0..topic.partitions {
             let tp = (topic.id, partition);
+            if *topic.name == *name(KEYED) {
+                if let Some(mut read) = scan(broker, world, tp, 0, 1 << 20).await {
+                    read.is_full = true;
+                    world.tell(Event::KeyedRead(Box::new(read)));
+                }
+                continue;
+            }
             if let Some(read) = read_undisturbed(broker, world, topic, tp).await {
                 world.tell(Event::FullRead(Box::new(read)));
             }

@@ -60,6 +60,37 @@ pub(crate) struct FullRead {
     pub(crate) probes: Vec<(i64, Option<i64>)>,
 }
 
+/// A record of the compacted topic; its number is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyedRecord {
+    pub(crate) id: u64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// One that was read.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedFound {
+    pub(crate) offset: i64,
+    pub(crate) record: KeyedRecord,
+}
+
+/// A partition of the compacted topic, read from an offset on.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyedRead {
+    pub(crate) tp: Tp,
+    pub(crate) from: i64,
+    /// While no client was at work, from the log's start.
+    pub(crate) is_full: bool,
+    pub(crate) error: Option<i16>,
+    pub(crate) high_watermark: i64,
+    /// What is below has been read.
+    pub(crate) upto: i64,
+    /// The wall clock when it was read.
+    pub(crate) wall_ms: i64,
+    pub(crate) found: Vec<KeyedFound>,
+}
+
 /// What a start found.
 #[derive(Clone, Debug)]
 pub(crate) struct Started {
@@ -163,6 +194,19 @@ pub(crate) enum Event {
     ProducerId {
         id: i64,
     },
+    /// Records are about to be sent to the compacted topic.
+    KeyedSent {
+        tp: Tp,
+        records: Vec<KeyedRecord>,
+    },
+    /// They were acknowledged.
+    KeyedAnswered {
+        tp: Tp,
+        ids: Vec<u64>,
+        acks: i16,
+        base: i64,
+    },
+    KeyedRead(Box<KeyedRead>),
     Started(Started),
     StartRefused {
         reason: String,

@@ -94,12 +94,17 @@ pub(crate) struct TopicFacts {
     pub(crate) ever_cached: bool,
     pub(crate) retention_ms_min: i64,
     pub(crate) retention_bytes_min: i64,
+    /// How long a tombstone stays, in ms.
+    pub(crate) delete_retention_ms: i64,
     /// Configurations whose value is known for sure; one that is being changed is not in it.
     pub(crate) configs: BTreeMap<String, String>,
 }
 
 /// A week: Kafka's default.
 const RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// A day: Kafka's default.
+const DELETE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// Everything known.
 pub(crate) struct Facts {
@@ -371,6 +376,7 @@ impl Facts {
             ever_cached: false,
             retention_ms_min: RETENTION_MS,
             retention_bytes_min: -1,
+            delete_retention_ms: DELETE_RETENTION_MS,
             configs: BTreeMap::new(),
         })
     }
@@ -535,6 +541,9 @@ impl TopicFacts {
             ("retention.ms", value) => {
                 let ms = value.parse().unwrap_or(0);
                 self.retention_ms_min = self.retention_ms_min.min(ms);
+            }
+            ("delete.retention.ms", value) => {
+                self.delete_retention_ms = value.parse().unwrap_or(0);
             }
             ("retention.bytes", value) => self.retention_bytes_min = value.parse().unwrap_or(0),
             _ => {}

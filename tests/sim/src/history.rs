@@ -2,9 +2,12 @@
 //! runs. Each step stands for itself, so that a history can be shrunk by leaving steps out.
 
 use crate::choices::Choices;
+use crate::keyed::{self, ProduceKeyed, ReadKeyed};
 
 /// How many names there are for topics.
 pub(crate) const TOPICS: u8 = 4;
+/// The compacted topic, which has clients and a property of its own.
+pub(crate) const KEYED: u8 = TOPICS;
 /// Clients that produce; the first half of them with idempotence.
 pub(crate) const PRODUCERS: u8 = 4;
 /// Clients that fetch.
@@ -122,6 +125,10 @@ pub enum Command {
         /// Of which partition, modulo their number.
         partition: u8,
     },
+    /// Produces to the compacted topic.
+    ProduceKeyed(ProduceKeyed),
+    /// Reads the compacted topic.
+    ReadKeyed(ReadKeyed),
 }
 
 /// A produce.
@@ -323,6 +330,7 @@ impl History {
         for _ in 0..draw.choices.between(8, 20) {
             steps.push(draw.step());
         }
+        keyed::weave(seed, &mut steps);
         History {
             seed,
             shards,

@@ -12,6 +12,7 @@ mod clients;
 mod event;
 mod facts;
 mod history;
+mod keyed;
 mod machine;
 mod print;
 mod properties;

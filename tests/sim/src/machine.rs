@@ -43,6 +43,7 @@ pub(crate) fn storage_config() -> StorageConfig {
         write_behind_bytes: 8 << 10,
         carry_below_bytes: 2 << 10,
         retention_interval_ms: 50,
+        cleaner_interval_ms: 5,
         ..StorageConfig::new(DATA)
     }
 }

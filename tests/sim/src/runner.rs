@@ -160,6 +160,7 @@ impl Runner {
                 self.shared.clients[usize::from(*client)].push(command.clone());
             }
             What::ClockJumps { seconds } => {
+                self.tell_clock();
                 self.sim.jump_wall_clock(i64::from(*seconds) * 1000);
             }
             What::Slow(slowed) => self.slow(*slowed),

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) step: Cell<usize>,
     pub(crate) operations: Cell<u64>,
     pub(crate) next_fetch: Cell<u64>,
+    /// The number of the next record of the compacted topic.
+    pub(crate) keyed_ids: Cell<u64>,
     pub(crate) printed: Cell<bool>,
 }
 
@@ -41,6 +43,7 @@ impl Shared {
             step: Cell::new(0),
             operations: Cell::new(0),
             next_fetch: Cell::new(0),
+            keyed_ids: Cell::new(0),
             printed: Cell::new(printed),
         })
     }

@@ -8,7 +8,7 @@ use tailwater_shards::planted::Planted;
 use tailwater_sim::{Options, Violation, run};
 
 /// The bugs, and the properties that each is to be caught by.
-const BUGS: [(Planted, &[&str]); 18] = [
+const BUGS: [(Planted, &[&str]); 21] = [
     (Planted::TimeIndexOffByOne, &["timestamps"]),
     (Planted::AckOneBeforeWrite, &["acknowledged"]),
     (Planted::HighWatermarkTooFar, &["durable", "watermarks"]),
@@ -39,6 +39,9 @@ const BUGS: [(Planted, &[&str]); 18] = [
     (Planted::PartitionsAnsweredEarly, &["metadata"]),
     (Planted::ConfigAnsweredEarly, &["metadata"]),
     (Planted::LogStartAnsweredEarly, &["log_start"]),
+    (Planted::NewestRecordDropped, &["compacted"]),
+    (Planted::TombstoneRemovedTooEarly, &["compacted"]),
+    (Planted::OldSegmentUnlinkedFirst, &["compacted"]),
 ];
 
 /// No bug is given more seeds than these.

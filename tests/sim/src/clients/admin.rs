@@ -57,7 +57,9 @@ pub(super) async fn carry_out(broker: &Broker, client: &Rc<Client>, command: &Co
         | Command::SendAgain
         | Command::AskProducerId
         | Command::LeaveGap { .. }
-        | Command::Fetch(_) => {
+        | Command::Fetch(_)
+        | Command::ProduceKeyed(_)
+        | Command::ReadKeyed(_) => {
             unreachable!("the other clients' part")
         }
     }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod consumer;
+mod keyed;
 mod producer;
 mod session;
 
@@ -19,6 +20,7 @@ use crate::event::{Event, Tp};
 use crate::history::{ADMIN, Command, PRODUCERS};
 use crate::world::Shared;
 pub(crate) use consumer::{parse, request};
+pub(crate) use keyed::scan;
 use producer::Stream;
 use session::Session;
 
@@ -76,6 +78,8 @@ pub(crate) struct Client {
     /// The next offset, and the epoch of the record before it.
     positions: RefCell<BTreeMap<Tp, (i64, i32)>>,
     session: RefCell<Session>,
+    /// How far the compacted topic reaches, as this client has seen it.
+    keyed_end: RefCell<BTreeMap<Tp, i64>>,
 }
 
 impl Client {
@@ -94,6 +98,7 @@ impl Client {
                 streams: RefCell::default(),
                 positions: RefCell::default(),
                 session: RefCell::default(),
+                keyed_end: RefCell::default(),
             })
         };
         (0..crate::history::CLIENTS).map(client).collect()
@@ -205,6 +210,8 @@ pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
                 producer::leave_gap(&broker, &client, *topic, *partition).await;
             }
             Command::Fetch(fetch) => consumer::fetch(&broker, &client, fetch).await,
+            Command::ProduceKeyed(produce) => keyed::produce(&broker, &client, produce).await,
+            Command::ReadKeyed(read) => keyed::read(&broker, &client, read).await,
             other => {
                 assert_eq!(client.index, ADMIN, "only one client administrates");
                 admin::carry_out(&broker, &client, other).await;

@@ -1,6 +1,7 @@
 //! What must hold, one property a file. A property sees each event before the model does.
 
 mod acknowledged;
+mod compacted;
 mod duplicates;
 mod durable;
 mod epochs;
@@ -36,6 +37,7 @@ pub(crate) trait Property {
 pub(crate) fn all() -> Vec<Box<dyn Property>> {
     vec![
         Box::<acknowledged::Acknowledged>::default(),
+        Box::<compacted::Compacted>::default(),
         Box::<duplicates::Duplicates>::default(),
         Box::<durable::Durable>::default(),
         Box::<epochs::Epochs>::default(),
