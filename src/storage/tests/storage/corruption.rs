@@ -84,6 +84,29 @@ fn a_rotten_record_takes_its_partition_out_of_service_and_no_other() {
     }
 }
 
+/// Any record but the last ones of a partition: what lies behind it is served all the same.
+pub fn a_rotten_record_hides_nothing_behind_it(seed: u64) {
+    let mut sim = Simulation::new(seed);
+    write_three(&mut sim);
+    let block = 1 + seed % 8;
+    let rotten = i32::try_from((block - 1) % 3).unwrap();
+    let place = 4096 * block + 96 + 96 + 80;
+    sim.faults().corrupt(&wal(1, 1), place, 0x20).unwrap();
+    solo(&mut sim, &roomy(), move |started| async move {
+        assert_eq!(started.report.out_of_service, [tp(rotten)]);
+        for partition in (0..3).filter(|partition| *partition != rotten) {
+            assert_eq!(read_all(&started.log(partition)).await.len(), 3);
+        }
+    });
+}
+
+#[test]
+fn a_rotten_record_anywhere_hides_nothing_behind_it() {
+    for seed in 0..8 {
+        a_rotten_record_hides_nothing_behind_it(seed);
+    }
+}
+
 #[test]
 fn a_rotten_commit_header_is_named_and_its_entries_are_served() {
     let mut sim = Simulation::new(2);
