@@ -26,6 +26,7 @@ use glommio::timer::Timer;
 
 use crate::buf::home::Home;
 
+mod barrier;
 pub(crate) mod boot;
 pub(crate) mod dir;
 pub(crate) mod file;

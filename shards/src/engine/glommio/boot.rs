@@ -14,7 +14,7 @@ use glommio::io::DmaFile;
 use glommio::{CpuLocation, CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::io::Errno;
 
-use super::{Shard, memlock, probe};
+use super::{Shard, barrier, memlock, probe};
 use crate::boot::{BootError, Poll, RunConfig, ShardPanicked};
 use crate::context::{self, ShardContext, ShardId};
 use crate::counters::Counters;
@@ -43,6 +43,7 @@ impl Running {
         Fut: Future<Output = ()> + 'static,
     {
         let probe_files = check(cfg)?;
+        barrier::register();
         let gate = Arc::new(Gate::default());
         let (started_tx, started) = channel();
         let (end_tx, ends) = channel();

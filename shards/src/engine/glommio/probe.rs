@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::io_uring::{io_uring_params, io_uring_setup};
 
 use crate::boot::BootError;
-use crate::buf::BLOCK_BYTES;
+use crate::buf::{BLOCK_BYTES, DmaBuf};
 
 /// The name a probe file has for a moment where files without names cannot be made.
 const PROBE_NAME: &str = ".probe";
@@ -98,7 +98,9 @@ fn no_direct_io(dir: &Path) -> BootError {
 /// The file that each executor opens first on each directory's device, so that glommio's probe
 /// of polled I/O reads a block: with an empty file it would believe in it, and later operations
 /// would fail with EOPNOTSUPP. It has no name, so that a directory which is refused later has
-/// not been altered, and it goes with its descriptor.
+/// not been altered, and it goes with its descriptor. It is written directly: a block that is only
+/// in the page cache is first written out by a worker of the kernel when it is read directly, for
+/// which the worker needs the very processor that the executor polls on meanwhile.
 #[derive(Debug)]
 pub(crate) struct ProbeFile(OwnedFd);
 
@@ -111,7 +113,8 @@ impl ProbeFile {
         };
         let file = unnamed(dir).map_err(fails)?;
         let mut file = fs::File::from(file);
-        io::Write::write_all(&mut file, &[0; BLOCK_BYTES]).map_err(fails)?;
+        let block = DmaBuf::zeroed(BLOCK_BYTES);
+        io::Write::write_all(&mut file, &block).map_err(fails)?;
         Ok(Self(file.into()))
     }
 
@@ -121,9 +124,9 @@ impl ProbeFile {
     }
 }
 
-/// A file of `dir`'s file system without a name.
+/// A file of `dir`'s file system without a name, for direct I/O.
 fn unnamed(dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::open(dir, flags | OFlags::TMPFILE, mode) {
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
