@@ -1,4 +1,4 @@
-//! Counted permits, given out in the order in which they were asked for.
+//! Counted permits, given out in the order in which they were asked for, or to who asks for least.
 //!
 //! Invariant: permits free + permits held + permits granted and not yet taken = the total.
 
@@ -12,14 +12,19 @@ use std::task::{Context, Poll, Waker};
 
 /// Bounds what is in use at once, within one shard. Clones share their permits.
 ///
-/// First come, first served: a large request at the head holds back small ones behind it, so
-/// none starves.
+/// Of [`Semaphore::new`], first come, first served: a large request at the head holds back small
+/// ones behind it, so none starves. Of [`Semaphore::smallest_first`], small ones go before.
 #[derive(Clone)]
 pub struct Semaphore {
     inner: Rc<Inner>,
 }
 
+/// Of a semaphore that serves the smallest first: the oldest request goes before all others once
+/// this many times what it asks for has been given past it.
+const PASSED_TIMES_MAX: u64 = 8;
+
 struct Inner {
+    smallest_first: bool,
     total: Cell<u64>,
     free: Cell<u64>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
@@ -27,6 +32,8 @@ struct Inner {
 
 struct Waiter {
     wanted: u64,
+    /// Permits given to younger requests while this was the oldest.
+    passed: Cell<u64>,
     granted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -34,8 +41,21 @@ struct Waiter {
 impl Semaphore {
     /// One with `permits` free.
     pub fn new(permits: u64) -> Semaphore {
+        Semaphore::with(permits, false)
+    }
+
+    /// One with `permits` free that serves who asks for least, of those who ask for about as much
+    /// (less than twice) the first. The oldest that waits goes next when eight times as much as it
+    /// wants has been given past it: so nobody starves, and those who ask for much have a ninth of
+    /// it at least.
+    pub fn smallest_first(permits: u64) -> Semaphore {
+        Semaphore::with(permits, true)
+    }
+
+    fn with(permits: u64, smallest_first: bool) -> Semaphore {
         Semaphore {
             inner: Rc::new(Inner {
+                smallest_first,
                 total: Cell::new(permits),
                 free: Cell::new(permits),
                 waiters: RefCell::default(),
@@ -97,20 +117,42 @@ impl Inner {
         loop {
             let waker = {
                 let mut waiters = self.waiters.borrow_mut();
-                let Some(first) = waiters.front() else { return };
-                if first.wanted > self.free.get() {
+                let Some(index) = self.next(&waiters) else {
+                    return;
+                };
+                let next = &waiters[index];
+                if next.wanted > self.free.get() {
                     return;
                 }
-                self.free.set(self.free.get() - first.wanted);
-                first.granted.set(true);
-                let waker = first.waker.take();
-                waiters.pop_front();
+                self.free.set(self.free.get() - next.wanted);
+                next.granted.set(true);
+                if index > 0 {
+                    let oldest = &waiters[0];
+                    oldest.passed.set(oldest.passed.get() + next.wanted);
+                }
+                let waker = next.waker.take();
+                waiters.remove(index);
                 waker
             };
             if let Some(waker) = waker {
                 waker.wake();
             }
         }
+    }
+}
+
+impl Inner {
+    /// Whose turn it is.
+    fn next(&self, waiters: &VecDeque<Rc<Waiter>>) -> Option<usize> {
+        let oldest = waiters.front()?;
+        let was_passed = oldest.passed.get() >= oldest.wanted.saturating_mul(PASSED_TIMES_MAX);
+        if !self.smallest_first || was_passed {
+            return Some(0);
+        }
+        // The first of the smallest: `min_by_key` keeps it.
+        let class = |(_, waiter): &(usize, &Rc<Waiter>)| waiter.wanted.checked_ilog2();
+        let smallest = waiters.iter().enumerate().min_by_key(class);
+        smallest.map(|(index, _)| index)
     }
 }
 
@@ -148,17 +190,24 @@ impl Future for Acquire {
             if free < self.wanted || !self.inner.waiters.borrow().is_empty() {
                 let waiter = Rc::new(Waiter {
                     wanted: self.wanted,
+                    passed: Cell::new(0),
                     granted: Cell::new(false),
-                    waker: RefCell::new(Some(cx.waker().clone())),
+                    waker: RefCell::default(),
                 });
                 self.inner
                     .waiters
                     .borrow_mut()
                     .push_back(Rc::clone(&waiter));
-                self.waiter = Some(waiter);
-                return Poll::Pending;
+                // It may go before all who wait.
+                self.inner.grant();
+                if !waiter.granted.get() {
+                    waiter.waker.replace(Some(cx.waker().clone()));
+                    self.waiter = Some(waiter);
+                    return Poll::Pending;
+                }
+            } else {
+                self.inner.free.set(free - self.wanted);
             }
-            self.inner.free.set(free - self.wanted);
         }
         Poll::Ready(Permit {
             inner: Rc::clone(&self.inner),

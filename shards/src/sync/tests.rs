@@ -116,6 +116,53 @@ fn permits_go_out_in_the_order_they_were_asked_for() {
 }
 
 #[test]
+fn the_smallest_go_first_and_of_about_one_size_the_oldest() {
+    let semaphore = Semaphore::smallest_first(100);
+    let (waker, _) = waker();
+    let all = semaphore.try_acquire(100).unwrap();
+    let mut giants = [100, 70].map(|wanted| Box::pin(semaphore.acquire(wanted)));
+    let mut small = [10, 15, 9].map(|wanted| Box::pin(semaphore.acquire(wanted)));
+    for waiting in giants.iter_mut().chain(&mut small) {
+        assert!(poll!(waiting, waker).is_pending());
+    }
+    drop(all);
+    let held = small.each_mut().map(|small| poll!(small, waker));
+    assert!(held.iter().all(Poll::is_ready));
+    // Who fits goes at once, whoever waits for more.
+    assert!(poll!(pin!(semaphore.acquire(10)), waker).is_ready());
+    for giant in &mut giants {
+        assert!(poll!(giant, waker).is_pending());
+    }
+    drop(held);
+    let older = poll!(giants[0], waker);
+    assert!(older.is_ready());
+    assert!(poll!(giants[1], waker).is_pending());
+    drop(older);
+    assert!(poll!(giants[1], waker).is_ready());
+    assert_eq!((semaphore.available(), semaphore.waiters()), (100, 0));
+}
+
+#[test]
+fn the_largest_is_passed_by_eight_times_its_size_and_no_more() {
+    let semaphore = Semaphore::smallest_first(100);
+    let (waker, _) = waker();
+    let held = semaphore.try_acquire(90).unwrap();
+    let mut giant = Box::pin(semaphore.acquire(100));
+    assert!(poll!(giant, waker).is_pending());
+    for _ in 0..80 {
+        assert!(poll!(pin!(semaphore.acquire(10)), waker).is_ready());
+    }
+    let mut small = Box::pin(semaphore.acquire(10));
+    assert!(poll!(small, waker).is_pending());
+    drop(held);
+    let all = poll!(giant, waker);
+    assert!(all.is_ready());
+    assert!(poll!(small, waker).is_pending());
+    drop(all);
+    assert!(poll!(small, waker).is_ready());
+}
+
+#[test]
 fn a_waiter_that_gives_up_makes_way_and_gives_back_what_it_was_granted() {
     let semaphore = Semaphore::new(2);
     let (waker, _) = waker();

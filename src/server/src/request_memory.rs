@@ -3,8 +3,9 @@
 //! Owns one shard's budget for it, in two pools: one for small frames, one for large. It must not
 //! know sockets or frames: whoever keeps a request's bytes keeps its [`Charge`].
 //!
-//! A frame is charged whole, and at once: one that does not fit waits in order, unread, and holds
-//! nothing of its pool meanwhile, so frames never wait for each other. A small frame is charged
+//! A frame is charged whole, and at once: one that does not fit waits in line, unread, and holds
+//! nothing of its pool meanwhile, so frames never wait for each other. Of large frames the smallest
+//! go first, so that a crowd that announces giants holds up other giants; those have their turns too. A small frame is charged
 //! when all of it has come; of a larger one at most [`SMALL_FRAME_BYTES_MAX`] have come by then.
 //! So who announces much and sends little costs that much and no more, and who sends half of a
 //! large frame and stops stands in nobody's way but that of other large frames, and there only
@@ -66,7 +67,10 @@ impl RequestMemory {
         let large = large_frames_bytes(bytes);
         Self {
             shared: Rc::new(Shared {
-                pools: [Semaphore::new(bytes - large), Semaphore::new(large)],
+                pools: [
+                    Semaphore::new(bytes - large),
+                    Semaphore::smallest_first(large),
+                ],
                 wanted: Default::default(),
                 waited_for: Notify::default(),
             }),
@@ -249,6 +253,35 @@ mod tests {
             drop(held);
             assert_eq!(memory.available(), 8 * MIB as u64);
             assert_eq!(holding.held(Pool::Small) + holding.held(Pool::Large), 0);
+        });
+    }
+
+    #[test]
+    fn a_crowd_that_announces_giants_holds_up_no_ordinary_large_frame() {
+        Simulation::new(3).run(async {
+            let memory = RequestMemory::new(8 * MIB as u64);
+            let served = Rc::new(Cell::new(0));
+            // Each stands still for as long as one may when many wait.
+            for _ in 0..2_000 {
+                let (memory, served) = (memory.clone(), Rc::clone(&served));
+                spawn("giant", async move {
+                    let held = memory.charge(7 * MIB, &Rc::default()).await;
+                    sleep(Duration::from_millis(100)).await;
+                    served.set(served.get() + 1);
+                    drop(held);
+                })
+                .detach();
+            }
+            sleep(Duration::from_millis(950)).await;
+            // An ordinary one waits for the giant that has begun, and for no other.
+            for _ in 0..20 {
+                let began = tailwater_shards::now();
+                drop(memory.charge(MIB, &Rc::default()).await);
+                let waited = tailwater_shards::now() - began;
+                assert!(waited <= Duration::from_millis(100), "{waited:?}");
+            }
+            sleep(Duration::from_secs(250)).await;
+            assert_eq!(served.get(), 2_000);
         });
     }
 
