@@ -7,16 +7,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::look_on::LookOn;
-use crate::task;
+use crate::{now, task};
 
 /// Messages handled from one peer before the next peer's turn.
 const TURN_MESSAGES: usize = 32;
 
 /// Messages handled before the shard's other tasks have their turn.
 const POLL_MESSAGES: usize = 256;
+
+/// How long messages are handled before the shard's other tasks, its sockets and its files have
+/// their turn: one message may carry much.
+const POLL_MAX: Duration = Duration::from_micros(250);
 
 /// Ends when the mesh was closed on this shard; dropped before, it closes it.
 pub(super) struct Drain<Q: 'static, A: 'static> {
@@ -33,11 +38,17 @@ impl<Q, A> Drain<Q, A> {
         }
     }
 
-    /// One turn for each peer. How many messages there were.
+    /// One turn for each peer, of one message at least. How many messages there were.
     fn turn(&self) -> usize {
         let mut handled = 0;
-        for peer in self.endpoint.peers() {
+        let peers = self.endpoint.peers();
+        let share = POLL_MAX / u32::try_from(peers.len().max(1)).unwrap_or(u32::MAX);
+        for peer in peers {
+            let began = now();
             for _ in 0..TURN_MESSAGES {
+                if now() - began >= share {
+                    break;
+                }
                 let Some(message) = peer.link.pop() else {
                     break;
                 };
@@ -76,6 +87,7 @@ impl<Q, A> Future for Drain<Q, A> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let mut handled = 0;
+        let began = now();
         while !this.endpoint.is_closed() {
             // SAFETY: this shard's one drain task is the sleeper of its bell.
             unsafe { this.endpoint.bell().rise() };
@@ -86,7 +98,7 @@ impl<Q, A> Future for Drain<Q, A> {
             } else if !this.endpoint.is_closed() && this.rest(cx) {
                 return Poll::Pending;
             }
-            if handled >= POLL_MESSAGES {
+            if handled >= POLL_MESSAGES || (count > 0 && now() - began >= POLL_MAX) {
                 task::wake_after_io(cx);
                 return Poll::Pending;
             }

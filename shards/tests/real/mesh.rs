@@ -76,6 +76,40 @@ fn all_ask_all(shards: u16, poll: Poll) {
 }
 
 #[test]
+fn messages_that_take_long_leave_the_other_tasks_of_their_shard_their_turns() {
+    const MESSAGES: u64 = 200;
+    let ends = ends(2, 256);
+    on_polling_shards(2, Poll::Park, move |id| {
+        let ends = Arc::clone(&ends);
+        async move {
+            let mesh = attach(&ends, id);
+            let handled = std::rc::Rc::new(std::cell::Cell::new(0));
+            let heard = std::rc::Rc::clone(&handled);
+            mesh.serve(move |_, _| {
+                let began = shards::now();
+                while shards::now() - began < Duration::from_micros(500) {}
+                heard.set(heard.get() + 1);
+                std::future::ready(0).boxed_local()
+            });
+            if id == ShardId(0) {
+                let asked = (0..MESSAGES).map(|q| mesh.call(ShardId(1), q));
+                assert!(join_all(asked).await.iter().all(Result::is_ok));
+            } else {
+                let mut turns = 0;
+                while handled.get() < MESSAGES {
+                    // A turn of its own between messages, or there would be one for them all.
+                    shards::yield_now().await;
+                    turns += u64::from(handled.get() > 0);
+                }
+                assert!(turns > MESSAGES / 2, "{turns} turns");
+            }
+            mesh.close();
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn parked_shards_ask_each_other() {
     all_ask_all(2, Poll::Park);
 }

@@ -44,6 +44,12 @@ const MESH_CREDITS: usize = 256;
 /// there, and hold its credit as long. One more is told that its session is not found, so its
 /// client begins a new one, here.
 pub(crate) const FORWARDED_FETCHES_MAX: u64 = 64;
+/// How many changes of metadata a shard may have under way at the controller's: they are carried out
+/// one after the other, and each holds its credit until it is durable. One more waits here, and
+/// holds none that a produce waits for.
+pub(crate) const CHANGES_MAX: u64 = 16;
+/// The same for what may have to wait for the owner's disk: offsets by time, deletions of records.
+pub(crate) const DISK_ASKS_MAX: u64 = 64;
 
 /// Reply memory of a shard of which nothing else is said.
 const REPLY_BYTES_DEFAULT: u64 = 256 << 20;
@@ -99,6 +105,10 @@ pub(crate) struct Inner {
     pub(crate) append_gate: Semaphore,
     /// Bounds fetches forwarded to their sessions' shards.
     pub(crate) forwarded_fetches: Semaphore,
+    /// Bounds changes of metadata that the controller is asked for.
+    pub(crate) changes: Semaphore,
+    /// Bounds what other shards are asked for that may wait for their disks.
+    pub(crate) disk_asks: Semaphore,
     /// What fetched records may hold.
     pub(crate) replies: RefCell<ReplyMemory>,
     pub(crate) producer_ids: ProducerIds,
@@ -144,6 +154,8 @@ impl Broker {
             workspace: RefCell::new(Workspace::new()),
             append_gate: Semaphore::new(1),
             forwarded_fetches: Semaphore::new(FORWARDED_FETCHES_MAX),
+            changes: Semaphore::new(CHANGES_MAX),
+            disk_asks: Semaphore::new(DISK_ASKS_MAX),
             replies: RefCell::new(ReplyMemory::new(REPLY_BYTES_DEFAULT)),
             producer_ids: ProducerIds::new(),
             controller,
@@ -424,6 +436,7 @@ impl Inner {
         request: ControllerRequest,
     ) -> Result<ControllerReply, BrokerError> {
         let message = ShardRequest::Control(Box::new(request));
+        let _turn = self.changes.acquire(1).await;
         match self.mesh.call(ShardId(0), message).await {
             Ok(ShardReply::Controlled(reply)) => match *reply {
                 ControllerReply::Failed(error) => Err(error),

@@ -36,6 +36,7 @@ pub(crate) async fn ask_list_offsets(
                 return answer_list_offsets(broker, isolation, queries).await;
             }
             let count = queries.len();
+            let _turn = broker.disk_asks.acquire(1).await;
             match broker
                 .mesh
                 .call(owner, ShardRequest::ListOffsets(isolation, queries))
@@ -99,6 +100,7 @@ pub(crate) async fn ask_delete_records(
                 if owner == broker.shard {
                     return answer_delete_records(broker, parts).await;
                 }
+                let _turn = broker.disk_asks.acquire(1).await;
                 match broker
                     .mesh
                     .call(owner, ShardRequest::DeleteRecords(parts))

@@ -86,6 +86,35 @@ fn changes_of_many_clients_at_once_all_come_about() {
 }
 
 #[test]
+fn changes_that_wait_for_the_controller_hold_no_credit_that_a_produce_needs() {
+    let mut machine = Machine::new(9, 2);
+    machine.create("t", 4, &[]);
+    let changes: Vec<_> = (0..600)
+        .map(|number| {
+            machine.begin(1, move |broker| async move {
+                let topic = CreateTopic {
+                    name: format!("new-{number}"),
+                    num_partitions: 1,
+                    replication_factor: 1,
+                    assignments: Vec::new(),
+                    configs: Vec::new(),
+                };
+                broker.create_topics(vec![topic], false, 60 * SECOND).await
+            })
+        })
+        .collect();
+    for partition in 0..4 {
+        let produced = machine.produce(1, "t", partition, -1, batch(&["x"]));
+        assert_eq!(produced.unwrap().base_offset, 0);
+    }
+    let done = changes.iter().filter(|change| change.is_done()).count();
+    assert!(done < 100, "they waited for {done} changes");
+    for change in changes {
+        machine.finish(change)[0].1.as_ref().unwrap();
+    }
+}
+
+#[test]
 fn a_caller_that_goes_away_stops_no_change_in_its_midst() {
     let mut machine = Machine::new(4, 2);
     machine.on(1, |broker| async move {
