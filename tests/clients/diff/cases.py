@@ -236,7 +236,7 @@ def delete(name, by_id=False, known=None):
 
 
 DELETE = [
-    good("gone", delete(lambda v: f"d-made-{v if v >= 2 else 2}"), versions=(2, 99)),
+    good("gone", delete(lambda v: f"d-made-{v}")),
     good("by id", delete(lambda v: f"d-set-{v}", by_id=True), versions=(6, 99)),
     Case("unknown", delete("d-nowhere")),
     Case("an empty name", delete("")),
@@ -423,7 +423,7 @@ CASES = {
 
 def set_up(ctx):
     """The topics the cases speak of, the same at both brokers."""
-    topics = [(LOG, 1), (TRUNCATED, 1), ("d-two", 2), ("d-grow", 1), ("d-altered", 1)]
+    topics = [(LOG, 1), (TRUNCATED, 1), ("d-two", 2), ("d-grow", 1), ("d-altered", 1), ("d-made-1", 1)]
     topics += [(fresh(v), 1) for v in range(3, 14)]
     for name, count in topics:
         ctx.call(19, 5, create(name, count)(5, ctx))
