@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::scheduler::Share;
 use crate::{Failure, said};
 
 /// How long the broker may take to be rid of connections that have gone.
@@ -72,6 +73,11 @@ impl Broker {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// What the scheduler gave its shards.
+    pub(crate) fn share(&self) -> Share {
+        Share::of(self.child.id(), "shard-")
     }
 
     pub(crate) fn open_files(&self) -> usize {

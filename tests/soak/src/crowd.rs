@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 use crate::kinds::{KINDS, Kind, Member};
 
@@ -41,13 +43,17 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// So many connections at a time, divided among all kinds whose names hold `only`.
-    pub(crate) fn start(broker: SocketAddr, connections: usize, only: &str) -> Self {
+    pub(crate) fn start(broker: SocketAddr, connections: usize, only: &str, nice: i32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let chosen = || KINDS.iter().filter(|kind| kind.name.contains(only));
         let each = connections.div_ceil(chosen().count().max(1));
         let start = |(index, kind): (usize, &'static Kind)| {
             let stop = Arc::clone(&stop);
-            let run = move || Kindred::new(kind, index, broker).run(each, &stop);
+            let run = move || {
+                // Of this thread alone, as Linux has it. Refused, the run goes on as it is.
+                let _ = setpriority_process(Some(gettid()), nice);
+                Kindred::new(kind, index, broker).run(each, &stop)
+            };
             (kind.name, thread::spawn(run))
         };
         let kinds = chosen().enumerate().map(start).collect();

@@ -15,6 +15,7 @@ mod crowd;
 mod frames;
 mod kinds;
 mod report;
+mod scheduler;
 mod times;
 mod witness;
 
@@ -46,6 +47,10 @@ struct Cli {
     /// Only kinds whose names hold this, to see what each does.
     #[arg(long, default_value = "")]
     only: String,
+    /// The niceness of the crowd's threads. With 19 they leave broker and client the processors, and
+    /// what these still wait for is the broker's doing.
+    #[arg(long, default_value_t = 0)]
+    crowd_nice: i32,
     /// Where the data goes.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -84,7 +89,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let witness = Witness::start(broker.addr)?;
     let alone = Phase::measure(&broker, &witness, seconds);
     let files = broker.open_files();
-    let crowd = Crowd::start(broker.addr, cli.connections, &cli.only);
+    let crowd = Crowd::start(broker.addr, cli.connections, &cli.only, cli.crowd_nice);
     let beside = Phase::measure(&broker, &witness, seconds);
     let counted = crowd.stop();
     let mut back = 0;
@@ -93,6 +98,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
     report::print_kinds(&counted);
     report::print_times(&alone, &beside);
+    report::print_processor(&alone, &beside);
     report::print_memory(at_start, &alone, &beside, back);
     println!("\ncounted by the broker: {}", broker.counters()?);
     broker.stop()?;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::broker::Broker;
 use crate::crowd::Counted;
+use crate::scheduler::Share;
 use crate::times::Times;
-use crate::witness::{Heard, Witness};
+use crate::witness::{CLIENT_THREADS, Heard, Witness};
 
 const MIB: u64 = 1 << 20;
 
@@ -23,11 +24,15 @@ pub(crate) struct Phase {
     heard: Heard,
     peak: u64,
     took: Duration,
+    shards: Share,
+    client: Share,
 }
 
 impl Phase {
     pub(crate) fn measure(broker: &Broker, witness: &Witness, lasting: Duration) -> Self {
         drop(witness.take());
+        let client = || Share::of(std::process::id(), CLIENT_THREADS);
+        let before = (broker.share(), client());
         let (began, mut peak) = (Instant::now(), 0);
         while began.elapsed() < lasting {
             peak = peak.max(broker.resident_bytes());
@@ -37,6 +42,8 @@ impl Phase {
             heard: witness.take(),
             peak,
             took: began.elapsed(),
+            shards: broker.share().since(before.0),
+            client: client().since(before.1),
         }
     }
 }
@@ -87,6 +94,14 @@ pub(crate) fn print_times(alone: &Phase, beside: &Phase) {
         beside.took,
     );
     both("to the consumer, beside over alone", before, after);
+}
+
+pub(crate) fn print_processor(alone: &Phase, beside: &Phase) {
+    println!();
+    for (when, phase) in [("alone", alone), ("beside", beside)] {
+        println!("the broker's shards, {when}: {}", phase.shards);
+        println!("the client that behaves, {when}: {}", phase.client);
+    }
 }
 
 pub(crate) fn print_memory(at_start: u64, alone: &Phase, beside: &Phase, back: u64) {

@@ -21,6 +21,8 @@ use crate::times::Times;
 
 /// A producer sends this often, or when its last record has been acknowledged.
 const INTERVAL: Duration = Duration::from_millis(4);
+/// What its threads are called.
+pub(crate) const CLIENT_THREADS: &str = "behaves";
 const FETCH_WAIT_MS: i32 = 500;
 /// How long the consumer may need for what is left at the end.
 const END_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +58,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+fn named<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
+    let thread = thread::Builder::new().name(CLIENT_THREADS.to_owned());
+    thread
+        .spawn(run)
+        .map_err(|error| format!("a thread: {error}"))
+}
+
 impl Witness {
     pub(crate) fn start(addr: SocketAddr) -> Result<Self, Failure> {
         let shared = Arc::new(Shared {
@@ -69,10 +80,10 @@ impl Witness {
         for partition in 0..PARTITIONS {
             let producer = Producer::new(addr, partition, Arc::clone(&shared))
                 .map_err(|error| format!("the producer that behaves: {error}"))?;
-            producers.push(thread::spawn(move || producer.run()));
+            producers.push(named(move || producer.run())?);
             let consumer = Consumer::new(addr, partition, Arc::clone(&shared))
                 .map_err(|error| format!("the consumer that behaves: {error}"))?;
-            consumers.push(thread::spawn(move || consumer.run()));
+            consumers.push(named(move || consumer.run())?);
         }
         Ok(Self {
             shared,
