@@ -223,9 +223,14 @@ impl Broker {
     }
 
     /// SIGTERM: its exit status and how long it took.
-    pub fn stop(mut self) -> (ExitStatus, Duration) {
+    pub fn stop(self) -> (ExitStatus, Duration) {
+        self.stop_by(Signal::TERM)
+    }
+
+    /// A signal that is to end it: its exit status and how long it took.
+    pub fn stop_by(mut self, signal: Signal) -> (ExitStatus, Duration) {
         let asked = Instant::now();
-        kill_process(self.pid(), Signal::TERM).expect("it runs");
+        kill_process(self.pid(), signal).expect("it runs");
         (self.child.wait().expect("it ends"), asked.elapsed())
     }
 
