@@ -4,6 +4,7 @@
 //! what they know, whatever the version; what a version lacks is taken out here, in one place. The
 //! codec leaves out all other newer fields by itself.
 
+use kafka_protocol::messages::{DescribeClusterResponse, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::response::Response;
@@ -23,27 +24,8 @@ pub(crate) fn fit(version: i16, mut response: Response) -> Response {
                 partition.leader_epoch = -1;
             }
         }
-        Response::Metadata(response) => {
-            if !(8..=10).contains(&version) {
-                response.cluster_authorized_operations = OPERATIONS_UNKNOWN;
-            }
-            if version < 8 {
-                for topic in &mut response.topics {
-                    topic.topic_authorized_operations = OPERATIONS_UNKNOWN;
-                }
-            }
-        }
-        Response::DescribeCluster(response) => {
-            if version < 1 {
-                response.endpoint_type = 1;
-            }
-            if version < 2 {
-                response
-                    .brokers
-                    .iter_mut()
-                    .for_each(|broker| broker.is_fenced = false);
-            }
-        }
+        Response::Metadata(response) => metadata(version, response),
+        Response::DescribeCluster(response) => describe_cluster(version, response),
         Response::InitProducerId(response) if version < 6 => {
             response.ongoing_txn_producer_id = (-1).into();
             response.ongoing_txn_producer_epoch = -1;
@@ -90,5 +72,27 @@ fn fit_groups(version: i16, response: &mut Response) {
             members.for_each(|member| member.member_type = -1);
         }
         _ => {}
+    }
+}
+
+fn metadata(version: i16, response: &mut MetadataResponse) {
+    if !(8..=10).contains(&version) {
+        response.cluster_authorized_operations = OPERATIONS_UNKNOWN;
+    }
+    if version < 8 {
+        for topic in &mut response.topics {
+            topic.topic_authorized_operations = OPERATIONS_UNKNOWN;
+        }
+    }
+}
+
+fn describe_cluster(version: i16, response: &mut DescribeClusterResponse) {
+    if version < 1 {
+        response.endpoint_type = 1;
+    }
+    if version < 2 {
+        for broker in &mut response.brokers {
+            broker.is_fenced = false;
+        }
     }
 }

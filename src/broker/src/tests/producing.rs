@@ -177,7 +177,25 @@ fn what_has_no_partition_or_asks_for_other_acks_is_refused_in_kafkas_order() {
         code_of(machine.produce(0, "nope", 0, -1, good.clone())),
         code::UNKNOWN_TOPIC_OR_PARTITION
     );
-    // Kafka looks at acks after what it finds in the request and before the batch.
+    let by_unknown_id = machine.on(0, move |broker| async move {
+        broker
+            .submit_produce(produce_request(TopicTarget::UnknownId, -1, vec![(0, good)]))
+            .await
+            .await
+    });
+    assert_eq!(
+        code_of(by_unknown_id.parts.into_iter().next().unwrap()),
+        code::UNKNOWN_TOPIC_ID
+    );
+    assert_eq!(machine.list_offset("t", 0, -1).unwrap().offset, 0);
+}
+
+/// Kafka looks at acks after what it finds in the request and before the batch.
+#[test]
+fn wrong_acks_are_refused_after_the_request_and_before_the_batch() {
+    let mut machine = Machine::new(5, 2);
+    machine.create("t", 2, &[]);
+    let good = batch(&["x"]);
     let mut wrong_crc = good.to_vec();
     wrong_crc[17] ^= 1;
     for (topic, partition, bytes, expected) in [
@@ -190,16 +208,6 @@ fn what_has_no_partition_or_asks_for_other_acks_is_refused_in_kafkas_order() {
         let outcome = machine.produce(0, topic, partition, 2, bytes);
         assert_eq!(code_of(outcome), expected, "{topic}-{partition}");
     }
-    let by_unknown_id = machine.on(0, move |broker| async move {
-        broker
-            .submit_produce(produce_request(TopicTarget::UnknownId, -1, vec![(0, good)]))
-            .await
-            .await
-    });
-    assert_eq!(
-        code_of(by_unknown_id.parts.into_iter().next().unwrap()),
-        code::UNKNOWN_TOPIC_ID
-    );
     assert_eq!(machine.list_offset("t", 0, -1).unwrap().offset, 0);
 }
 

@@ -137,12 +137,8 @@ pub async fn recover(
     kept.extend_from_slice(&doubted);
     report.kept_directories = kept;
 
-    root.generation = Generation(root.generation.0 + 1);
     root.node_id = node_id;
-    let shards_before = std::mem::replace(&mut root.shards, shards);
-    // Before the root file, so that one is never there without them.
-    enter::make_directories(config).await?;
-    root.store(&config.data_dir).await?;
+    let shards_before = begin_generation(config, &mut root, shards).await?;
     keep_for_good(&doubted).await?;
     let relogged = relog::relog(
         config,
@@ -178,6 +174,20 @@ pub async fn recover(
         seeds,
         report,
     })
+}
+
+/// Makes this start's generation durable. Returns the number of shards of the one before.
+async fn begin_generation(
+    config: &StorageConfig,
+    root: &mut Root,
+    shards: u16,
+) -> Result<u16, StorageError> {
+    root.generation = Generation(root.generation.0 + 1);
+    let shards_before = std::mem::replace(&mut root.shards, shards);
+    // Before the root file, so that one is never there without them.
+    enter::make_directories(config).await?;
+    root.store(&config.data_dir).await?;
+    Ok(shards_before)
 }
 
 /// A seed for each shard, with what is the same for all.

@@ -10,7 +10,7 @@ use tailwater_broker::error_code as code;
 use tailwater_broker::fetch::{
     FetchOutcome, FetchPartition, FetchRequest, FetchedPartition, HeldReply,
 };
-use tailwater_broker::metadata::TopicKey;
+use tailwater_broker::metadata::{Topic, TopicKey};
 use tailwater_broker::offsets::Isolation;
 use tailwater_record::{
     BatchHeader, Limits, RecordStream, TimestampType, Workspace, batches, crc_is_valid,
@@ -32,24 +32,7 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
         return;
     };
     let world = client.world();
-    let count = fetch
-        .partitions
-        .min(u8::try_from(topic.partitions).unwrap_or(u8::MAX));
-    let mut wants: Vec<(Tp, i64, i32)> = Vec::new();
-    for place in 0..count {
-        let tp = tp_of(&topic, fetch.partition + place);
-        let (next, epoch) = client
-            .positions
-            .borrow()
-            .get(&tp)
-            .copied()
-            .unwrap_or((0, -1));
-        wants.push(match fetch.from {
-            From::Next => (tp, next, epoch),
-            From::Start => (tp, world.facts.borrow().log_start(tp), -1),
-            From::Before(part) => (tp, next * i64::from(part) / 256, -1),
-        });
-    }
+    let mut wants = wanted(client, fetch, &topic);
     let isolation = if fetch.committed {
         Isolation::ReadCommitted
     } else {
@@ -109,6 +92,24 @@ pub(super) async fn fetch(broker: &Broker, client: &Rc<Client>, fetch: &Fetch) {
         world.tell(Event::Fetched(Box::new(fetched)));
     }
     world.tell(Event::FetchEnded { fetch: id, refused });
+}
+
+/// Where it wants to read: partition, offset, epoch of the record before.
+fn wanted(client: &Client, fetch: &Fetch, topic: &Topic) -> Vec<(Tp, i64, i32)> {
+    let world = client.world();
+    let count = u8::try_from(topic.partitions).unwrap_or(u8::MAX);
+    let places = 0..fetch.partitions.min(count);
+    let want = |place| {
+        let tp = tp_of(topic, fetch.partition + place);
+        let position = client.positions.borrow().get(&tp).copied();
+        let (next, epoch) = position.unwrap_or((0, -1));
+        match fetch.from {
+            From::Next => (tp, next, epoch),
+            From::Start => (tp, world.facts.borrow().log_start(tp), -1),
+            From::Before(part) => (tp, next * i64::from(part) / 256, -1),
+        }
+    };
+    places.map(want).collect()
 }
 
 /// What the records keep alive: whole buffers where they are slices of this shard's.
