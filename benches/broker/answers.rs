@@ -149,3 +149,14 @@ fn has_leader(answer: &mut Answer<'_>) -> bool {
     }
     error == 0 && leader >= 0
 }
+
+/// Checks an IncrementalAlterConfigs answer.
+pub fn altered(frame: &[u8]) {
+    let mut answer = Answer::new(frame).skip(4);
+    for _ in 0..answer.count() {
+        assert_eq!(answer.i16(), 0, "a configuration was refused");
+        answer.text();
+        answer.take(1);
+        answer.text();
+    }
+}

@@ -62,6 +62,37 @@ impl Frame {
     }
 }
 
+/// A batch of records with keys and values of a generator begun at `seed`; the keys are `key-` and a
+/// number below `keys`.
+pub fn keyed_batch(records: usize, value_bytes: usize, keys: u64, seed: u64) -> Vec<u8> {
+    let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut builder = BatchBuilder::new();
+    for _ in 0..records {
+        let key = format!("key-{:07}", next() % keys);
+        let words = value_bytes.div_ceil(8);
+        let mut value: Vec<u8> = (0..words).flat_map(|_| next().to_le_bytes()).collect();
+        value.truncate(value_bytes);
+        builder.push(NewRecord {
+            timestamp: now_ms(),
+            key: Some(key.as_bytes()),
+            value: Some(&value),
+            headers: &[],
+        });
+    }
+    builder.build().to_vec()
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_millis() as i64)
+}
+
 /// One uncompressed batch of `records` records of `value_bytes` each, of bytes that do not compress.
 pub fn batch(records: usize, value_bytes: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
@@ -75,10 +106,8 @@ pub fn batch(records: usize, value_bytes: usize) -> Vec<u8> {
             value.extend(state.to_le_bytes());
         }
         value.truncate(value_bytes);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let timestamp = now.map_or(0, |since| since.as_millis() as i64);
         builder.push(NewRecord {
-            timestamp,
+            timestamp: now_ms(),
             value: Some(&value),
             ..NewRecord::default()
         });
@@ -134,6 +163,14 @@ pub fn create_topics(topics: &[(String, i32)], configs: &[(&str, &str)]) -> Vec<
             .fold(frame, |frame, (name, value)| frame.text(name).text(value))
     };
     topics.iter().fold(frame, topic).i32(60_000).i8(0).end()
+}
+
+/// IncrementalAlterConfigs, version 0: sets configurations of one topic.
+pub fn alter_topic(topic: &str, configs: &[(&str, &str)]) -> Vec<u8> {
+    let frame = Frame::new(44, 0).count(1).i8(2).text(topic);
+    let frame = frame.count(configs.len());
+    let set = |frame: Frame, (name, value): &(&str, &str)| frame.text(name).i8(0).text(value);
+    configs.iter().fold(frame, set).i8(0).end()
 }
 
 /// Everything about the topics named.

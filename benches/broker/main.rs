@@ -21,6 +21,7 @@
 )]
 
 mod answers;
+mod compaction;
 mod connection;
 mod fetch;
 mod flushes;
@@ -63,6 +64,7 @@ const PARTS: &[(&str, Part)] = &[
     ("start", start::measure),
     ("restart", start::restart),
     ("fetch", fetch::measure),
+    ("compaction", compaction::measure),
 ];
 
 fn main() {
