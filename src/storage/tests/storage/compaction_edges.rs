@@ -7,10 +7,11 @@ use bytes::Bytes;
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord, batches};
 use tailwater_shards::sim::{ENOSPC, IoKind, Matching, Simulation};
 use tailwater_shards::{dir, sleep, wall_clock_ms};
-use tailwater_storage::{Compaction, Log, LogConfig, ReadError, Sync};
+use tailwater_storage::{Compaction, Log, LogConfig, ReadError, StorageConfig, Sync};
 
+use crate::corruption::{checkpoint, groups, roomy};
 use crate::harness::{DATA, small};
-use crate::solo::{Started, append, solo, tp};
+use crate::solo::{Started, append, refused, solo, tp};
 
 fn compacted() -> LogConfig {
     LogConfig {
@@ -229,5 +230,66 @@ fn what_a_killed_cleaning_left_behind_goes_with_the_next() {
         bases.dedup();
         assert_eq!(bases.len(), count, "one file a segment: {names:?}");
         assert!(offsets(&log).await.len() < 40);
+    });
+}
+
+/// The checkpoint before the last one names the files that the cleaning has let go: nobody may go on
+/// from there, and what is in the new files may not be taken for an orphan's.
+#[test]
+fn a_checkpoint_that_rots_after_a_cleaning_refuses_the_start_and_nothing_is_removed() {
+    let config = StorageConfig {
+        cleaner_interval_ms: 20,
+        ..roomy()
+    };
+    let mut sim = Simulation::new(6);
+    let faults = sim.faults();
+    solo(&mut sim, &config, move |started| async move {
+        drop(dirty(&started).await);
+        started.storage.shutdown().await;
+    });
+    let (left, directory) = solo(&mut sim, &config, move |started| async move {
+        let log = started.log_with(
+            0,
+            LogConfig {
+                compact: None,
+                ..compacted()
+            },
+        );
+        // What this start has found.
+        assert!(started.storage.checkpoint_now().await.unwrap());
+        log.configure(compacted());
+        sleep(Duration::from_secs(1)).await;
+        let left = offsets(&log).await;
+        assert!(left.len() < 30, "{left:?}");
+        let directory = Path::new(DATA).join(tp(0).topic.to_string()).join("0");
+        (left, directory)
+    });
+    sim.run_until_idle();
+    let path = checkpoint(2);
+    let last = *groups(&mut sim, &path).last().unwrap();
+    faults.corrupt(&path, last + 60, 1).unwrap();
+    let listed = |sim: &mut Simulation| {
+        let directory = directory.clone();
+        let entries = sim.run(async move { dir::list(&directory).await.unwrap() });
+        entries
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect::<Vec<_>>()
+    };
+    let before = listed(&mut sim);
+    let error = refused(&mut sim, &config, 1).to_string();
+    assert!(error.contains("0000000002-00000.a"), "{error}");
+    assert!(error.contains("segment 00000000000000000000 of"), "{error}");
+    assert_eq!(listed(&mut sim), before);
+    faults.corrupt(&path, last + 60, 1).unwrap();
+    solo(&mut sim, &config, move |started| async move {
+        let log = started.log_with(
+            0,
+            LogConfig {
+                compact: None,
+                ..compacted()
+            },
+        );
+        assert_eq!(offsets(&log).await, left);
     });
 }

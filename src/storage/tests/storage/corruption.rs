@@ -325,12 +325,12 @@ fn a_missing_wal_file_is_damage() {
     });
 }
 
-fn checkpoint(generation: u64) -> PathBuf {
+pub fn checkpoint(generation: u64) -> PathBuf {
     PathBuf::from(format!("{DATA}/checkpoint/{generation:010}-00000.a"))
 }
 
 /// Where the groups of a checkpoint file begin.
-fn groups(sim: &mut Simulation, path: &Path) -> Vec<u64> {
+pub fn groups(sim: &mut Simulation, path: &Path) -> Vec<u64> {
     let bytes = sim.read_file(path).unwrap();
     let blocks = bytes.chunks(4096).enumerate().skip(1);
     blocks
