@@ -11,6 +11,8 @@
 //! Readers that keep up and readers that lag (what was sent to them before has not been taken)
 //! have a half each, first come, first served: who does not read cannot take the memory of who
 //! does. At the bound a fetch waits, which is counted; whoever waits gives up by being dropped.
+//! Who keeps up waits only if there is something to read for it, and no batch as small as
+//! [`FETCH_BYTES_FREE`]: so a crowd in the line does not hold up those who read little.
 //! Invariant: nobody waits while holding a part, so those who hold can always finish or be closed.
 
 use bytes::Bytes;
@@ -25,6 +27,10 @@ pub(crate) const SLACK_BYTES: usize = 512 << 10;
 
 /// Reserved for any fetch, so that a batch of the default `message.max.bytes` fits at once.
 pub(crate) const FETCH_BYTES_MIN: usize = 1 << 20;
+
+/// Records that a fetch of a reader who keeps up may have without any: they are copied, and the
+/// connection's own, as other small replies are.
+pub const FETCH_BYTES_FREE: usize = 4 << 10;
 
 /// What one fetch may reserve of its half, as a divisor, so that a large one leaves room for
 /// others. A single larger batch may take all of it.
@@ -143,13 +149,20 @@ impl ReplyMemory {
         (wanted + SLACK_BYTES as u64).min(self.half)
     }
 
+    /// That many bytes, or all there are if it is more, unless they have to be waited for.
+    pub(crate) fn try_reserve(&self, bytes: u64, lags: bool) -> Option<HeldReply> {
+        let half = if lags { &self.lagging } else { &self.prompt };
+        let permit = half.try_acquire(bytes.min(self.half))?;
+        Some(HeldReply { permit })
+    }
+
     /// Waits for that many bytes, or all there are if it is more.
     pub async fn reserve(&self, bytes: u64, lags: bool) -> HeldReply {
+        if let Some(held) = self.try_reserve(bytes, lags) {
+            return held;
+        }
         let half = if lags { &self.lagging } else { &self.prompt };
         let bytes = bytes.min(self.half);
-        if let Some(permit) = half.try_acquire(bytes) {
-            return HeldReply { permit };
-        }
         count(Counter::WaitsForReplyMemory);
         self.wanted.set(self.wanted.get() + bytes);
         let _wanted = Wanted {

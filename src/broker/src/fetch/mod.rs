@@ -93,7 +93,7 @@ impl FetchedPartition {
     }
 }
 
-pub use memory::{HeldReply, Queued, ReplyMemory};
+pub use memory::{FETCH_BYTES_FREE, HeldReply, Queued, ReplyMemory};
 pub(crate) use read::{ReadOutcome, ReadRequest, read, read_refusal, visible_end};
 pub(crate) use session::SessionCache;
 pub(crate) use wait::{fetch, fetch_within};

@@ -5,7 +5,7 @@
 //! deletion), when its wait is over, or when the broker stops.
 
 use super::interest::Interest;
-use super::memory::{HeldReply, ReplyMemory, SLACK_BYTES};
+use super::memory::{FETCH_BYTES_FREE, HeldReply, ReplyMemory, SLACK_BYTES};
 use super::read::{ReadOutcome, ReadPart, ReadRequest, read};
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, InUse, SessionCache};
 use super::{FetchOutcome, FetchRequest, FetchedPartition};
@@ -320,11 +320,21 @@ async fn look_charged(
     charged: &mut Charged<'_>,
 ) -> Looked {
     let mut wanted = charged.memory.reservation(terms.bytes_max);
+    let mut at_once = charged.memory.try_reserve(wanted, (charged.lags)());
+    if at_once.is_none()
+        && !(charged.lags)()
+        && let Some(looked) = look_for_little(broker, interest, terms, watch).await
+    {
+        return looked;
+    }
     loop {
-        let mut held = charged.memory.reserve(wanted, (charged.lags)()).await;
+        let mut held = match at_once.take() {
+            Some(held) => held,
+            None => charged.memory.reserve(wanted, (charged.lags)()).await,
+        };
         let reserved = usize::try_from(held.bytes()).unwrap_or(usize::MAX);
         let bytes_max = terms.bytes_max.min(reserved.saturating_sub(SLACK_BYTES));
-        let looked = look(broker, interest, terms, bytes_max, watch).await;
+        let looked = look(broker, interest, terms, bytes_max, watch, true).await;
         let bytes: usize = looked.values().map(|outcome| outcome.bytes).sum();
         if bytes > bytes_max.max(reserved - SLACK_BYTES) && !charged.memory.is_all(&held) {
             wanted = (bytes + SLACK_BYTES) as u64;
@@ -338,13 +348,34 @@ async fn look_charged(
     }
 }
 
-/// Looks at the ready partitions: own ones directly, each other owner with one message.
+/// Looks without memory reserved, for so little that it is copied and needs none. None if there is
+/// something to read and no batch of it is as small.
+async fn look_for_little(
+    broker: &Rc<Inner>,
+    interest: &RefCell<Interest>,
+    terms: &Terms,
+    watch: bool,
+) -> Option<Looked> {
+    let bytes_max = terms.bytes_max.min(FETCH_BYTES_FREE);
+    let mut looked = look(broker, interest, terms, bytes_max, watch, false).await;
+    let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
+    if found == 0 && looked.values().any(|outcome| outcome.starved) {
+        return None;
+    }
+    let records = looked.values_mut().flat_map(|outcome| &mut outcome.records);
+    records.for_each(|slice| *slice = Bytes::copy_from_slice(slice));
+    Some(looked)
+}
+
+/// Looks at the ready partitions: own ones directly, each other owner with one message. With
+/// `first_batch` the first that has anything gets a batch whatever its size.
 async fn look(
     broker: &Rc<Inner>,
     interest: &RefCell<Interest>,
     terms: &Terms,
     bytes_max: usize,
     watch: bool,
+    first_batch: bool,
 ) -> Looked {
     let image = broker.image();
     let mut looked = Looked::new();
@@ -377,7 +408,8 @@ async fn look(
     let slack_max = SLACK_BYTES / owners;
     let mut asked = Vec::with_capacity(shares.len());
     for (owner, (places, parts)) in shares {
-        let request = request(parts, bytes_max / owners, owners == 1, slack_max);
+        let first_batch = first_batch && owners == 1;
+        let request = request(parts, bytes_max / owners, first_batch, slack_max);
         asked.push((places, ask(broker, owner, request).await));
     }
     let (places, futures): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
@@ -385,12 +417,9 @@ async fn look(
         looked.extend(places.into_iter().zip(outcomes));
     }
     let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
-    assert!(
-        owners == 1 || found <= bytes_max,
-        "more was read than asked"
-    );
+    assert!(owners == 1 || found <= bytes_max, "read more than asked");
     // One that has gone meanwhile leaves its turn to the next; each is asked once more at most.
-    while let Some(place) = starved_first(&ready, &looked) {
+    while first_batch && let Some(place) = starved_first(&ready, &looked) {
         let part = part_of(&image, &mut interest.borrow_mut(), place, false);
         let outcome = match part {
             Err(error) => Some(ReadOutcome::failed(error)),

@@ -1,6 +1,6 @@
 use super::harness::*;
 use crate::error_code as code;
-use crate::fetch::FetchRequest;
+use crate::fetch::{FETCH_BYTES_FREE, FetchRequest};
 use std::time::Duration;
 use tailwater_shards::sim::{IoKind, Matching};
 
@@ -249,6 +249,48 @@ fn a_fetch_does_not_wait_for_what_it_has_no_room_for() {
     assert!(machine.sim.now() - before < Duration::from_secs(1));
     let bytes: usize = outcome.partitions.iter().map(|p| p.bytes()).sum();
     assert!((4_000..=10_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn who_reads_little_or_nothing_does_not_wait_in_the_line_for_reply_memory() {
+    let mut machine = Machine::new(7, 2);
+    machine.create("t", 4, &[]);
+    for partition in 0..4 {
+        machine
+            .produce(0, "t", partition, -1, batch(&["x"]))
+            .unwrap();
+    }
+    let large = "x".repeat(FETCH_BYTES_FREE);
+    machine.produce(0, "t", 0, -1, batch(&[&large])).unwrap();
+    // Others hold all of it, and stand still.
+    let held = machine.on(0, |broker| async move {
+        let memory = broker.inner.replies.borrow().clone();
+        memory.reserve(memory.reply_bytes_max(), false).await
+    });
+    let everything: Vec<_> = (0..4).map(|partition| ("t", partition, 0)).collect();
+    let outcome = machine.fetch(0, fetch_request(&everything));
+    let read: Vec<_> = outcome.partitions.iter().map(|p| p.bytes() > 0).collect();
+    assert_eq!(read, [true; 4]);
+    assert!(
+        outcome
+            .partitions
+            .iter()
+            .all(|p| p.bytes() < FETCH_BYTES_FREE)
+    );
+
+    // One that parks is woken and answered too.
+    let waits = machine.begin_fetch(0, parked(&[("t", 1, 1)], 1));
+    machine.sim.run_for(SECOND);
+    assert!(!waits.is_done());
+    machine.produce(1, "t", 1, -1, batch(&["y"])).unwrap();
+    assert!(machine.finish(waits).partitions[0].bytes() > 0);
+
+    // A batch that is not as small is waited for.
+    let waits = machine.begin_fetch(0, parked(&[("t", 0, 1)], 1));
+    machine.sim.run_for(SECOND);
+    assert!(!waits.is_done());
+    drop(held);
+    assert!(machine.finish(waits).partitions[0].bytes() > FETCH_BYTES_FREE);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use super::Property;
 use crate::event::Event;
 use crate::facts::Facts;
+use tailwater_broker::fetch::FETCH_BYTES_FREE;
 
 #[derive(Default)]
 pub(crate) struct Memory;
@@ -28,7 +29,7 @@ impl Property for Memory {
                 client,
                 bytes,
                 held,
-            } if *bytes as u64 > *held => Err(format!(
+            } if *bytes as u64 > (*held).max(FETCH_BYTES_FREE as u64) => Err(format!(
                 "a reply to client {client} keeps {bytes} bytes and is charged with {held}"
             )),
             _ => Ok(()),
