@@ -9,6 +9,11 @@ impl<'a> Answer<'a> {
         Self(frame).skip(4)
     }
 
+    /// Bytes within a frame.
+    pub fn bare(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     pub fn skip(mut self, count: usize) -> Self {
         self.take(count);
         self
@@ -34,6 +39,29 @@ impl<'a> Answer<'a> {
 
     pub fn count(&mut self) -> usize {
         usize::try_from(self.i32()).unwrap_or(0)
+    }
+
+    pub fn bytes(&mut self) -> &'a [u8] {
+        let length = self.count();
+        self.take(length)
+    }
+
+    /// Of flexible versions: a count, one more than it is where null can be said.
+    pub fn varint(&mut self) -> usize {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = self.take(1)[0];
+            value |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+        }
+    }
+
+    pub fn compact(&mut self) -> String {
+        let length = self.varint().saturating_sub(1);
+        String::from_utf8_lossy(self.take(length)).into_owned()
     }
 
     pub fn text(&mut self) -> String {

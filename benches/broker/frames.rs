@@ -7,10 +7,10 @@ use tailwater_record::{BatchBuilder, NewRecord};
 pub const CORRELATION_AT: usize = 8;
 
 /// A request frame being made.
-struct Frame(Vec<u8>);
+pub struct Frame(Vec<u8>);
 
 impl Frame {
-    fn new(api_key: i16, version: i16) -> Self {
+    pub fn new(api_key: i16, version: i16) -> Self {
         Self(Vec::new())
             .i32(0)
             .i16(api_key)
@@ -19,43 +19,84 @@ impl Frame {
             .text("bench")
     }
 
-    fn i8(mut self, value: i8) -> Self {
+    pub fn i8(mut self, value: i8) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn i16(mut self, value: i16) -> Self {
+    pub fn i16(mut self, value: i16) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn i32(mut self, value: i32) -> Self {
+    pub fn i32(mut self, value: i32) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn i64(mut self, value: i64) -> Self {
+    pub fn i64(mut self, value: i64) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    fn text(mut self, text: &str) -> Self {
+    pub fn text(mut self, text: &str) -> Self {
         self = self.i16(i16::try_from(text.len()).expect("a short name"));
         self.0.extend(text.as_bytes());
         self
     }
 
-    fn count(self, count: usize) -> Self {
+    pub fn count(self, count: usize) -> Self {
         self.i32(i32::try_from(count).expect("a small count"))
     }
 
-    fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self = self.count(bytes.len());
         self.0.extend(bytes);
         self
     }
 
-    fn end(mut self) -> Vec<u8> {
+    /// Bytes within a frame, which end with `body`.
+    pub fn bare() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn body(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Of a version that has tagged fields: their header has them, too.
+    pub fn flexible(api_key: i16, version: i16) -> Self {
+        Self::new(api_key, version).varint(0)
+    }
+
+    /// Not there.
+    pub fn no_text(self) -> Self {
+        self.i16(-1)
+    }
+
+    /// A count of flexible versions as it is, or the end of a structure (no tagged fields).
+    pub fn varint(mut self, value: usize) -> Self {
+        let mut rest = value;
+        while rest >= 0x80 {
+            self.0.push((rest & 0x7F) as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.0.push(rest as u8);
+        self
+    }
+
+    pub fn compact(mut self, text: &str) -> Self {
+        self = self.varint(text.len() + 1);
+        self.0.extend(text.as_bytes());
+        self
+    }
+
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    pub fn end(mut self) -> Vec<u8> {
         let size = i32::try_from(self.0.len() - 4).expect("a bounded frame");
         self.0[..4].copy_from_slice(&size.to_be_bytes());
         self.0

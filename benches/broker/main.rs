@@ -9,7 +9,8 @@
 //! - `--broker-cpu N`, `--client-cpu N`: where a broker of one shard and the client run;
 //! - `--poll park|spin`: only this poll mode (default: both);
 //! - `--kafka HOST:PORT`: measures `latency`, `throughput` against a broker that is running
-//!   already instead; start it on `--broker-cpu` for the same conditions;
+//!   already instead; start it on `--broker-cpu` for the same conditions (`groups` starts a Kafka
+//!   of its own beside the broker, by the client matrix's means: Java, Maven and Python);
 //! - `--quick`: a tenth of the time, to see that everything works.
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +27,10 @@ mod connection;
 mod fetch;
 mod flushes;
 mod frames;
+mod group_frames;
+mod groups;
 mod idle;
+mod kafka;
 mod latency;
 mod load;
 mod machine;
@@ -35,6 +39,7 @@ mod process;
 mod raw;
 mod start;
 mod stats;
+mod swarm;
 mod target;
 mod throughput;
 
@@ -65,6 +70,7 @@ const PARTS: &[(&str, Part)] = &[
     ("restart", start::restart),
     ("fetch", fetch::measure),
     ("compaction", compaction::measure),
+    ("groups", groups::measure),
 ];
 
 fn main() {

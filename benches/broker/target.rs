@@ -94,7 +94,7 @@ impl Target {
 }
 
 /// Waits until every partition of a new topic has a leader (Kafka answers CreateTopics before).
-fn settle(connection: &mut Connection, topic: &str, partitions: i32) {
+pub fn settle(connection: &mut Connection, topic: &str, partitions: i32) {
     let began = std::time::Instant::now();
     loop {
         let answer = connection
