@@ -1,10 +1,13 @@
 //! `tailwater verify DIR`: runs the offline check on one shard and prints what it found.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use tailwater_broker::BrokerSettings;
+use tailwater_broker::metadata::MetadataState;
 use tailwater_shards as shards;
-use tailwater_storage::VerifyReport;
+use tailwater_storage::{MetadataReplay, TopicEra, VerifyReport, verify_known};
 
 use crate::machine;
 
@@ -47,7 +50,18 @@ fn run(dir: &Path, wal_dir: Option<&Path>) -> Result<VerifyReport, String> {
     let running = shards::run(config, move |_| {
         let (sender, dir, wal_dir) = (sender.clone(), dir.clone(), wal_dir.clone());
         async move {
-            let report = tailwater_storage::verify(&dir, wal_dir.as_deref()).await;
+            // No setting changes which topics there are.
+            let known = |replay: &MetadataReplay| {
+                let settings = BrokerSettings::from_pairs(&BTreeMap::new());
+                let settings = Arc::new(settings.map_err(|error| error.to_string())?);
+                let snapshot = replay.snapshot.as_deref();
+                let state = MetadataState::replay(settings, snapshot, &replay.entries);
+                let state = state.map_err(|error| error.to_string())?;
+                let era = |partitions| TopicEra { partitions };
+                let topics = state.image().topics();
+                Ok(topics.map(|t| (t.id, era(t.partitions))).collect())
+            };
+            let report = verify_known(&dir, wal_dir.as_deref(), known).await;
             sender
                 .send(report)
                 .expect("the receiver outlives the shard");

@@ -39,5 +39,5 @@ pub use log::{Appended, BatchSummary, Log, Read, RecoveredProducers, Sync, Times
 pub use offsets::{AppendedEnd, DurableEnd, WrittenEnd};
 pub use recovery::{MetadataReplay, Recovered, RecoveryReport, ShardSeed, TopicEra, recover};
 pub use storage::Storage;
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, verify, verify_known};
 pub use wal::Ticket;

@@ -1,17 +1,19 @@
 //! Checks every checksum, chain and index of a data directory offline. Alters nothing.
 #![deny(clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tailwater_record::{BatchHeader, HEADER_BYTES, crc_is_valid};
 use tailwater_shards::{BLOCK_BYTES, File, IoClass, OpenOptions, dir};
+use uuid::Uuid;
 
 use crate::checkpoint::reader::read_whole;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
 use crate::ids::TopicPartition;
 use crate::log::{Epochs, SegmentRecord};
-use crate::recovery::{SeedLog, inspect};
+use crate::recovery::{KnownTopics, MetadataReplay, SeedLog, TopicEra, inspect};
 use crate::segment::index::MemIndex;
 use crate::segment::{index_path, log_path};
 
@@ -42,12 +44,30 @@ pub struct VerifyReport {
 /// Reads a whole data directory and alters nothing. No broker may be running on it.
 ///
 /// A torn tail is no damage, nor is an index that is missing. A partition whose topic's directory
-/// is gone is taken for deleted: only the broker can read the metadata.
+/// is gone is taken for deleted; whoever can read the metadata calls [`verify_known`].
 pub async fn verify(dir_path: &Path, wal_dir: Option<&Path>) -> VerifyReport {
+    verify_topics(dir_path, wal_dir, None).await
+}
+
+/// The same, by somebody who can read the metadata, and is asked once which topics live: of all their
+/// partitions everything has to be there, and nothing of the others.
+pub async fn verify_known(
+    dir_path: &Path,
+    wal_dir: Option<&Path>,
+    known_topics: impl FnOnce(&MetadataReplay) -> Result<BTreeMap<Uuid, TopicEra>, String>,
+) -> VerifyReport {
+    verify_topics(dir_path, wal_dir, Some(Box::new(known_topics))).await
+}
+
+async fn verify_topics(
+    dir_path: &Path,
+    wal_dir: Option<&Path>,
+    known_topics: Option<KnownTopics<'_>>,
+) -> VerifyReport {
     let mut config = StorageConfig::new(dir_path);
     config.wal_dir = wal_dir.map(Path::to_path_buf);
     let mut report = VerifyReport::default();
-    let found = match Box::pin(inspect(&config)).await {
+    let found = match Box::pin(inspect(&config, known_topics)).await {
         Ok(found) => found,
         Err(error) => {
             report.problems.push(problem(dir_path, error));
@@ -65,7 +85,7 @@ pub async fn verify(dir_path: &Path, wal_dir: Option<&Path>) -> VerifyReport {
             None => false,
         };
         let in_segments = log.segments.iter().any(|segment| segment.durable_len > 0);
-        if in_segments && !exists {
+        if in_segments && !exists && !found.knows_topics {
             continue;
         }
         report.partitions += 1;

@@ -1,11 +1,14 @@
 //! What recovery would find, without locking, syncing or altering anything: for `verify`.
 #![deny(clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
+
 use tailwater_shards::wall_clock_ms;
+use uuid::Uuid;
 
 use super::past::{scan_all, take_checkpoints};
 use super::replay::Replay;
-use super::{RecoveryReport, SeedLog, enter, open};
+use super::{MetadataReplay, RecoveryReport, SeedLog, TopicEra, enter, lives, open};
 use crate::checkpoint::reader;
 use crate::config::StorageConfig;
 use crate::error::{Corrupt, StorageError};
@@ -19,12 +22,22 @@ pub(crate) struct Inspection {
     pub(crate) wal_files: usize,
     pub(crate) commits: u64,
     pub(crate) checkpoints: usize,
+    /// The logs are those of topics that live.
+    pub(crate) knows_topics: bool,
     /// Damage that belongs to no one log.
     pub(crate) damage: Vec<Corrupt>,
 }
 
-/// Reads root, checkpoints and WALs.
-pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, StorageError> {
+/// Says which topics live, from the metadata, or why it cannot read them.
+pub(crate) type KnownTopics<'a> =
+    Box<dyn FnOnce(&MetadataReplay) -> Result<BTreeMap<Uuid, TopicEra>, String> + 'a>;
+
+/// Reads root, checkpoints and WALs. If somebody knows the topics, the logs are those of the ones that
+/// live; metadata that cannot be read are damage, and then the logs of all are told.
+pub(crate) async fn inspect(
+    config: &StorageConfig,
+    known_topics: Option<KnownTopics<'_>>,
+) -> Result<Inspection, StorageError> {
     let Some(root) = Root::load(&config.data_dir).await? else {
         let what = "there is no root file: this is no data directory".to_owned();
         return Err(StorageError::Foreign {
@@ -55,20 +68,52 @@ pub(crate) async fn inspect(config: &StorageConfig) -> Result<Inspection, Storag
     .await?;
     let mut damage = std::mem::take(&mut report.damage);
     damage.append(&mut replay.lost_unknown);
-    if let Err(StorageError::Corrupt(found)) = replay.metadata_entries() {
-        damage.push(found);
-    }
+    let topics = topics_of(config, &mut replay, known_topics, &mut damage)?;
     let now_ms = wall_clock_ms();
     let missing_in = replay.missing_in.clone().unwrap_or_default();
     let partitions = std::mem::take(&mut replay.partitions);
+    let is_live = |tp| topics.as_ref().is_none_or(|topics| lives(topics, tp));
     let logs = partitions
         .into_iter()
+        .filter(|(tp, _)| is_live(*tp))
         .map(|(tp, found)| (tp, found.assemble(tp, now_ms, &missing_in)));
     Ok(Inspection {
         logs: logs.collect(),
         wal_files: wals.iter().map(|wal| wal.files.len()).sum(),
         commits: report.commits,
         checkpoints: checkpoints_read,
+        knows_topics: topics.is_some(),
         damage,
     })
+}
+
+/// The topics that live, if somebody knows them.
+fn topics_of(
+    config: &StorageConfig,
+    replay: &mut Replay,
+    known_topics: Option<KnownTopics<'_>>,
+    damage: &mut Vec<Corrupt>,
+) -> Result<Option<BTreeMap<Uuid, TopicEra>>, StorageError> {
+    let entries = match replay.metadata_entries() {
+        Ok((entries, _)) => entries,
+        Err(StorageError::Corrupt(found)) => {
+            damage.push(found);
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let snapshot = replay.metadata_snapshot.take().map(|(_, bytes)| bytes);
+    let metadata = MetadataReplay { snapshot, entries };
+    match known_topics.map(|known_topics| known_topics(&metadata)) {
+        None => Ok(None),
+        Some(Ok(known)) => Ok(Some(known)),
+        Some(Err(what)) => {
+            damage.push(Corrupt {
+                file: config.data_dir.clone(),
+                position: 0,
+                what: StorageError::MetadataUnreadable(what).to_string(),
+            });
+            Ok(None)
+        }
+    }
 }

@@ -27,7 +27,7 @@ use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{File, OpenOptions, dir, wall_clock_ms};
 use uuid::Uuid;
 
-pub(crate) use self::inspect::inspect;
+pub(crate) use self::inspect::{KnownTopics, inspect};
 use self::past::Read;
 use self::replay::Replay;
 pub(crate) use self::replay::SeedLog;
@@ -233,6 +233,11 @@ where
     }
 }
 
+fn lives(topics: &BTreeMap<Uuid, TopicEra>, tp: TopicPartition) -> bool {
+    let era = topics.get(&tp.topic);
+    era.is_some_and(|era| (0..era.partitions).contains(&tp.partition))
+}
+
 fn assemble(
     replay: &mut Replay,
     topics: &BTreeMap<Uuid, TopicEra>,
@@ -242,10 +247,7 @@ fn assemble(
     let mut logs = Vec::new();
     let missing_in = replay.missing_in.clone().unwrap_or_default();
     for (tp, partition) in std::mem::take(&mut replay.partitions) {
-        let lives = topics
-            .get(&tp.topic)
-            .is_some_and(|era| (0..era.partitions).contains(&tp.partition));
-        if !lives {
+        if !lives(topics, tp) {
             continue;
         }
         let log = partition.assemble(tp, now_ms, &missing_in);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tailwater_shards::sim::{ENOENT, IoKind, Matching, Simulation};
 use tailwater_shards::{Counter, IoClass, counters, dir, io_stats, sleep};
 use tailwater_storage::{
-    LogConfig, ReadError, StorageConfig, StorageError, Sync, TopicEra, TopicPartition, verify,
+    LogConfig, MetadataReplay, ReadError, StorageConfig, StorageError, Sync, TopicEra,
+    TopicPartition, verify, verify_known,
 };
 
 use crate::checks::read_all;
@@ -220,6 +221,40 @@ fn verification_takes_a_dropped_log_for_no_loss() {
         assert!(checked.problems.is_empty(), "{:?}", checked.problems);
         assert_eq!(checked.partitions, 1);
     }
+}
+
+/// A process that was killed while it removed the partitions of a deleted topic leaves some of them.
+#[test]
+fn verification_misses_nothing_of_a_topic_that_is_known_to_be_deleted() {
+    let mut sim = Simulation::new(5);
+    solo(&mut sim, &small(), |started| async move {
+        for partition in 0..2 {
+            fill(&started, &started.log(partition), 100, 8_000).await;
+        }
+        started.storage.shutdown().await;
+        dir::remove_dir_all(&directory(1)).await.unwrap();
+    });
+    let mut problems = |topics: Option<i32>| {
+        let known = move |_: &MetadataReplay| {
+            let era = |partitions| (TOPIC, TopicEra { partitions });
+            Ok(topics.map(era).into_iter().collect())
+        };
+        let report = sim.run(verify_known(Path::new(DATA), None, known));
+        (report.partitions, report.problems.len())
+    };
+    assert_eq!(problems(None), (0, 0), "the topic is deleted");
+    assert_eq!(problems(Some(1)), (1, 0), "it has never had a second one");
+    assert_eq!(problems(Some(2)), (2, 1), "a partition that lives is gone");
+    dir_is_gone_with_its_topic(&mut sim);
+}
+
+/// Not even the topic's directory is there, and still its files are missed.
+fn dir_is_gone_with_its_topic(sim: &mut Simulation) {
+    let topic = directory(0).parent().unwrap().to_path_buf();
+    sim.run(async move { dir::remove_dir_all(&topic).await.unwrap() });
+    let known = |_: &MetadataReplay| Ok(BTreeMap::from([(TOPIC, TopicEra { partitions: 1 })]));
+    let report = sim.run(verify_known(Path::new(DATA), None, known));
+    assert_eq!(report.problems.len(), 1, "{report:?}");
 }
 
 #[test]
