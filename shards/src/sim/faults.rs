@@ -198,6 +198,19 @@ impl Faults {
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Puts back what the 4 KiB block at `offset` held, so that it can be read again: at most a block,
+    /// and zeros after it.
+    pub fn restore(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let found = self
+            .shared
+            .world(|world| world.disk.inspect(path, |file| file.restore(offset, bytes)));
+        match found {
+            Some(true) => Ok(()),
+            Some(false) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end")),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     /// Plants a lie: syncs succeed and make nothing durable. A test that passes with it on tests
     /// nothing.
     pub fn sync_is_a_lie(&self, lie: bool) {

@@ -85,7 +85,7 @@ async fn read(broker: &Broker, world: &Shared, topic: &Topic, tp: Tp) -> Option<
         let found = match parse(&world.facts.borrow(), tp, &part.records) {
             Ok(found) => found,
             Err(message) => {
-                world.violated("intact", message);
+                world.tell(Event::Garbled { message });
                 return None;
             }
         };

@@ -212,6 +212,18 @@ pub(crate) enum Event {
         reason: String,
     },
     FullRead(Box<FullRead>),
+    /// What was read is not what anybody has sent there.
+    Garbled {
+        message: String,
+    },
+    /// Nothing disturbs the machine any more, and still some client waits for an answer.
+    Unanswered {
+        waits: String,
+    },
+    /// The files were checked with the machine off.
+    Verified {
+        problems: Vec<String>,
+    },
     Ended {
         how: Ended,
     },

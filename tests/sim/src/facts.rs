@@ -214,11 +214,9 @@ impl Facts {
         self.slow_until_ns.is_some_and(slow) || self.failing || self.full
     }
 
-    /// Whether `verify` may name damage that is none: it does not read the metadata, so what is
-    /// left of a deleted topic looks to it as if the rest were missing.
-    pub(crate) fn may_verify_wrongly(&self) -> bool {
-        let deleted = |topic: &TopicFacts| topic.deleted || topic.maybe_deleted;
-        self.failing || !self.rot.is_empty() || self.topics.values().any(deleted)
+    /// Whether the files may be damaged now.
+    pub(crate) fn may_be_damaged(&self) -> bool {
+        self.failing || !self.rot.is_empty()
     }
 
     /// Whether a sentence names a file that has rotted.

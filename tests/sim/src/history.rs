@@ -58,6 +58,9 @@ pub enum What {
     },
     /// The disk has room again.
     DiskFreed,
+    /// An idempotent producer's connection breaks, and it makes another, to the next shard, while what
+    /// it has sent is still on its way.
+    Reconnects(u8),
     /// The process ends, and starts anew.
     Ends(Restart),
 }
@@ -383,10 +386,11 @@ impl Draw {
                 times: 1 + self.choices.u8(3),
                 ms: u32::from(self.choices.u16(500, 3000)),
             }),
-            984..990 if self.disk_faults => self.failing(),
-            990..995 if self.disk_faults => What::DiskFills {
+            984..988 if self.disk_faults => self.failing(),
+            988..992 if self.disk_faults => What::DiskFills {
                 left_kib: u32::from(self.choices.u16(0, 1024)),
             },
+            992..997 => What::Reconnects(self.choices.u8(PRODUCERS / 2)),
             _ => What::DiskFreed,
         }
     }

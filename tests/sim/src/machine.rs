@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,10 @@ use tailwater_broker::{
 use tailwater_shards::sim::{Process, Simulation};
 use tailwater_shards::sync::Notify;
 use tailwater_shards::{ShardId, sleep, spawn};
-use tailwater_storage::{ShardSeed, Storage, StorageConfig, TopicEra, recover};
+use tailwater_storage::{
+    MetadataReplay, ShardSeed, Storage, StorageConfig, TopicEra, recover, verify_known,
+};
+use uuid::Uuid;
 
 use crate::checker;
 use crate::clients::{self, Client};
@@ -96,6 +100,11 @@ impl Boot {
     /// Tells the process to stop by itself.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
+        self.bell.notify_all();
+    }
+
+    /// A client whose connection broke makes another.
+    pub(crate) fn call_for_connections(&self) {
         self.bell.notify_all();
     }
 
@@ -183,19 +192,11 @@ impl Boot {
     }
 
     async fn recover(&self) -> Result<(), String> {
-        let settings = BrokerSettings::from_pairs(&BTreeMap::new()).map_err(|e| e.to_string())?;
-        let settings = Arc::new(settings);
         let config = storage_config();
         let mut replayed = None;
         let recovered = recover(&config, 1, self.shards, |replay| {
-            let snapshot = replay.snapshot.as_deref();
-            let state = MetadataState::replay(settings, snapshot, &replay.entries)
-                .map_err(|error| error.to_string())?;
-            let era = |partitions| TopicEra { partitions };
-            let topics = state.image().topics();
-            let eras = topics
-                .map(|topic| (topic.id, era(topic.partitions)))
-                .collect();
+            let state = metadata(replay)?;
+            let eras = eras(&state);
             replayed = Some(state);
             Ok(eras)
         });
@@ -241,27 +242,48 @@ impl Boot {
         while !self.is_open.get() {
             sleep(Duration::from_micros(200)).await;
         }
-        for client in self
-            .shared
-            .clients
-            .iter()
-            .filter(|c| c.shard(self.shards) == me.0)
-        {
-            client.reconnected();
-            spawn(
-                "connection",
-                clients::serve(broker.clone(), Rc::clone(client)),
-            )
-            .detach();
+        let own = |c: &&Rc<Client>| c.shard(self.shards) == me.0;
+        for client in self.shared.clients.iter().filter(own) {
+            client.restarted();
+            let serve = clients::serve(broker.clone(), Rc::clone(client));
+            spawn("connection", serve).detach();
         }
         loop {
             let rung = self.bell.notified();
             if self.stopping.get() {
                 break;
             }
+            let all = self.shared.clients.iter();
+            for client in all.filter(own).filter(|c| c.wants_connection()) {
+                client.reconnected();
+                let serve = clients::serve(broker.clone(), Rc::clone(client));
+                spawn("connection", serve).detach();
+            }
             rung.await;
         }
     }
+}
+
+fn metadata(replay: &MetadataReplay) -> Result<MetadataState, String> {
+    let settings = BrokerSettings::from_pairs(&BTreeMap::new()).map_err(|e| e.to_string())?;
+    let snapshot = replay.snapshot.as_deref();
+    MetadataState::replay(Arc::new(settings), snapshot, &replay.entries)
+        .map_err(|error| error.to_string())
+}
+
+fn eras(state: &MetadataState) -> BTreeMap<Uuid, TopicEra> {
+    let era = |partitions| TopicEra { partitions };
+    let topics = state.image().topics();
+    topics
+        .map(|topic| (topic.id, era(topic.partitions)))
+        .collect()
+}
+
+/// Checks the files of all topics that live, with the machine off.
+pub(crate) async fn verify() -> Vec<String> {
+    let known = |replay: &MetadataReplay| metadata(replay).map(|state| eras(&state));
+    let report = verify_known(Path::new(DATA), None, known).await;
+    report.problems.iter().map(ToString::to_string).collect()
 }
 
 /// Wakes the clients' connections.

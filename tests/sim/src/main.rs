@@ -89,7 +89,10 @@ fn main() -> ExitCode {
                 shrunk.steps_before,
                 shrunk.history.steps.len()
             );
-            println!("  {} shards", shrunk.history.shards);
+            println!(
+                "  {} shards, the machine's chance from seed {}",
+                shrunk.history.shards, shrunk.history.seed
+            );
             for step in &shrunk.history.steps {
                 println!("  {:?}, then {} us", step.what, step.then_us);
             }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tailwater_shards::dir;
 use tailwater_shards::sim::Simulation;
+use tailwater_shards::{BLOCK_BYTES, dir};
 use uuid::Uuid;
 
 use crate::choices::Choices;
@@ -39,18 +39,15 @@ pub(crate) struct Rotten {
     at: u64,
     /// The bit that has flipped; none: the block cannot be read.
     mask: Option<u8>,
+    /// What the block held.
+    block: Vec<u8>,
 }
 
 impl Rotten {
     /// Lets something rot, if there is anything of the kind that is chosen.
     pub(crate) fn choose(sim: &mut Simulation, rot: Rot) -> Option<Rotten> {
         let mut choices = Choices::new(rot.at);
-        // A start that is refused for a bit goes on when it is flipped back; for a block it never
-        // does. And a block of the WAL may be the end of one: nobody can tell it from a torn write.
-        let kind = choices.pick(match rot.unreadable {
-            true => &[Kind::Segment, Kind::Index][..],
-            false => &KINDS[..],
-        });
+        let kind = choices.pick(&KINDS);
         let all = sim.run(files());
         let files: Vec<PathBuf> = all
             .into_iter()
@@ -69,10 +66,16 @@ impl Rotten {
         if used.is_empty() {
             return None;
         }
+        let at = choices.pick(&used);
+        let mask = (!rot.unreadable).then(|| 1 << choices.u8(8));
+        let block = usize::try_from(at).expect("in memory") / BLOCK_BYTES * BLOCK_BYTES;
+        let block = bytes.get(block..)?;
+        let block = block.get(..BLOCK_BYTES).unwrap_or(block).to_vec();
         let rotten = Rotten {
             tp: tp_of(&path),
-            at: choices.pick(&used),
-            mask: (!rot.unreadable).then(|| 1 << choices.u8(8)),
+            at,
+            mask,
+            block,
             path,
             kind,
         };
@@ -84,12 +87,15 @@ impl Rotten {
         self.mask.is_some()
     }
 
-    /// Whether it could be made good: by flipping the bit again.
-    pub(crate) fn heal(&self, sim: &Simulation) -> bool {
-        if self.is_one_bit() {
-            self.strike(sim);
-        }
-        self.is_one_bit()
+    /// Makes it good, if it is there: a start that was refused alters nothing but what earlier starts
+    /// that were refused have left.
+    pub(crate) fn heal(&self, sim: &Simulation) {
+        let faults = sim.faults();
+        let healed = match self.mask {
+            Some(mask) => faults.corrupt(&self.path, self.at, mask),
+            None => faults.restore(&self.path, self.at, &self.block),
+        };
+        drop(healed);
     }
 
     fn strike(&self, sim: &Simulation) {

@@ -15,7 +15,7 @@ use crate::clients::Client;
 use crate::event::{Disturbance, Ended, Event};
 use crate::facts::Facts;
 use crate::history::{End, Failing, History, Moment, Operation, Restart, Rot, Slowed, What};
-use crate::machine::{Boot, DATA, wake};
+use crate::machine::{self, Boot, DATA, wake};
 use crate::rot::Rotten;
 use crate::world::Shared;
 use crate::{Options, Stats, Violation};
@@ -173,6 +173,10 @@ impl Runner {
                 self.shared.tell(Event::Disturbed(Disturbance::Full(true)));
             }
             What::DiskFreed => self.free_disk(),
+            What::Reconnects(client) => {
+                self.shared.clients[usize::from(*client)].disconnected();
+                self.boot.borrow().call_for_connections();
+            }
             What::Ends(restart) => return self.restart(restart),
         }
         self.tell_clock();
@@ -240,12 +244,11 @@ impl Runner {
     }
 
     /// A start was refused for what has rotted: nothing was altered, so that it can be made good.
-    /// Where it cannot, the history is over.
     fn heal(&mut self) -> Result<(), Broken> {
         let rotten = self.shared.facts.borrow().rot.last().cloned();
-        if !rotten.is_some_and(|rotten| rotten.heal(&self.sim)) {
-            return Err(Broken);
-        }
+        rotten
+            .expect("a start is refused for something")
+            .heal(&self.sim);
         self.shared.tell(Event::Healed);
         self.check()
     }
@@ -377,13 +380,8 @@ impl Runner {
         self.stay_up()?;
         self.sim.kill(self.process);
         self.sim.run_until_idle();
-        let report = self
-            .sim
-            .run(tailwater_storage::verify(std::path::Path::new(DATA), None));
-        if !report.problems.is_empty() && !self.shared.facts.borrow().may_verify_wrongly() {
-            self.shared
-                .violated("verified", format!("{:?}", report.problems));
-        }
+        let problems = self.sim.run(machine::verify());
+        self.shared.tell(Event::Verified { problems });
         self.check()
     }
 
@@ -401,8 +399,9 @@ impl Runner {
                     .iter()
                     .filter(|client| !client.is_idle());
                 let waits: Vec<String> = waits.map(|client| client.waits_for()).collect();
-                self.shared.violated("answered", waits.join("; "));
-                return Err(Broken);
+                let waits = waits.join("; ");
+                self.shared.tell(Event::Unanswered { waits });
+                return self.check();
             }
             self.sim.run_for(Duration::from_millis(2));
             self.stay_up()?;

@@ -16,7 +16,10 @@ pub struct Shrunk {
 }
 
 /// How many histories are tried at most.
-const TRIES_MAX: u32 = 600;
+const TRIES_MAX: u32 = 3000;
+/// What is left out shifts all chance that follows, so that what went wrong may not come about
+/// again: each smaller history is tried with so many seeds of the machine's chance.
+const CHANCES: u64 = 4;
 
 /// Shrinks the history of a seed; `None` if nothing is wrong with it.
 pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
@@ -24,24 +27,34 @@ pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
     let mut violation = run_history(&history, options).err()?;
     let steps_before = history.steps.len();
     history.steps.truncate(violation.step + 1);
+    // What comes out at the very end belongs to no step.
+    if run_history(&history, options).is_ok() {
+        history = History::of_seed(seed);
+    }
     let mut part = history.steps.len().div_ceil(2);
     let mut tries = 0;
     loop {
         let mut at = 0;
         while at < history.steps.len() && tries < TRIES_MAX {
-            tries += 1;
             let upto = (at + part).min(history.steps.len());
             let without: Vec<Step> = [&history.steps[..at], &history.steps[upto..]].concat();
             let smaller = History {
                 steps: without,
                 ..history.clone()
             };
-            match run_history(&smaller, options) {
-                Err(still) if still.property == violation.property => {
-                    history = smaller;
-                    violation = still;
-                }
-                _ => at = upto,
+            let failed = (0..CHANCES).find_map(|chance| {
+                tries += 1;
+                let seed = history.seed + chance;
+                let smaller = History {
+                    seed,
+                    ..smaller.clone()
+                };
+                let still = run_history(&smaller, options).err()?;
+                (still.property == violation.property).then_some((smaller, still))
+            });
+            match failed {
+                Some(failed) => (history, violation) = failed,
+                None => at = upto,
             }
         }
         if part == 1 || tries >= TRIES_MAX {

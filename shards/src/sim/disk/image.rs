@@ -456,6 +456,22 @@ impl FileImage {
         }
     }
 
+    /// Puts back what the block at `offset` held, behind every program's back. False beyond the end.
+    pub(crate) fn restore(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        if offset >= self.view_bytes {
+            return false;
+        }
+        let index = offset / BLOCK_BYTES as u64;
+        let mut whole = vec![0; BLOCK_BYTES];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        let block = Block::new(&whole);
+        if let Some(durable) = self.durable.get_mut(&index) {
+            durable.block = block.clone();
+        }
+        self.view.insert(index, block);
+        true
+    }
+
     pub(crate) fn is_synced(&self) -> bool {
         self.unsynced.is_empty()
     }

@@ -192,7 +192,7 @@ fn told(
     let batches = match parse(&world.facts.borrow(), tp, &part.records) {
         Ok(batches) => batches,
         Err(message) => {
-            world.violated("intact", message);
+            world.tell(Event::Garbled { message });
             return None;
         }
     };

@@ -121,7 +121,8 @@ pub(crate) async fn scan(
         read.wall_ms = wall_clock_ms();
         let before = read.upto;
         if let Err(message) = take(&mut read, &part.records) {
-            world.violated("intact", format!("{tp:?}: {message}"));
+            let message = format!("{tp:?}: {message}");
+            world.tell(Event::Garbled { message });
             return None;
         }
         if read.upto == before || read.upto >= read.high_watermark {

@@ -44,12 +44,15 @@ impl Answers {
         self.asked.replace(self.asked.get() + 1)
     }
 
-    /// Waits until everything asked before has been answered.
-    async fn turn(&self, turn: u64) {
+    /// Waits until everything asked before has been answered. False: the connection is over.
+    async fn turn(&self, turn: u64, is_over: impl Fn() -> bool) -> bool {
         loop {
             let rung = self.bell.notified();
+            if is_over() {
+                return false;
+            }
             if self.taken.get() == turn {
-                return;
+                return true;
             }
             rung.await;
         }
@@ -69,6 +72,12 @@ pub(crate) struct Client {
     /// Streams whose unanswered batches are to be sent again.
     retries: RefCell<VecDeque<Tp>>,
     pub(crate) bell: Notify,
+    /// The number of its connection: what an older one brings in does not reach it.
+    connection: Cell<u64>,
+    /// The last one broke, and there is no other yet.
+    wants_connection: Cell<bool>,
+    /// How often it has gone to the next shard.
+    hops: Cell<u16>,
     busy: Cell<bool>,
     sent: Cell<u64>,
     answers: Answers,
@@ -91,6 +100,9 @@ impl Client {
                 queue: RefCell::default(),
                 retries: RefCell::default(),
                 bell: Notify::new(),
+                connection: Cell::new(0),
+                wants_connection: Cell::new(false),
+                hops: Cell::new(0),
                 busy: Cell::new(false),
                 sent: Cell::new(0),
                 answers: Answers::default(),
@@ -117,7 +129,7 @@ impl Client {
 
     /// Where its connection is.
     pub(crate) fn shard(&self, shards: u16) -> u16 {
-        u16::from(self.index) % shards
+        (u16::from(self.index) + self.hops.get()) % shards
     }
 
     fn is_idempotent(&self) -> bool {
@@ -132,8 +144,33 @@ impl Client {
         }
     }
 
+    /// Its connection breaks. What was sent on it goes on, and nobody hears how it ends.
+    pub(crate) fn disconnected(&self) {
+        self.connection.set(self.connection.get() + 1);
+        self.hops.set(self.hops.get() + 1);
+        for stream in self.streams.borrow_mut().values_mut() {
+            stream.lose_sight();
+        }
+        self.answers.bell.notify_all();
+        self.wants_connection.set(true);
+    }
+
+    pub(crate) fn wants_connection(&self) -> bool {
+        self.wants_connection.get()
+    }
+
+    /// The broker has started anew: nothing is left of what was sent before.
+    pub(crate) fn restarted(&self) {
+        self.connection.set(self.connection.get() + 1);
+        for stream in self.streams.borrow_mut().values_mut() {
+            stream.nothing_strays();
+        }
+        self.reconnected();
+    }
+
     /// A new connection: what was not answered on the old one never is.
     pub(crate) fn reconnected(&self) {
+        self.wants_connection.set(false);
         self.busy.set(false);
         self.answers.begin();
         self.unread.set(0);
@@ -149,6 +186,7 @@ impl Client {
     /// Whether nothing is left to do and nothing to be answered.
     pub(crate) fn is_idle(&self) -> bool {
         !self.busy.get()
+            && !self.wants_connection.get()
             && self.queue.borrow().is_empty()
             && self.streams.borrow().values().all(Stream::is_idle)
     }
@@ -187,8 +225,14 @@ fn tp_of(topic: &Topic, partition: u8) -> Tp {
 
 /// A client's connection: one command after the other. A produce is done once its order is fixed.
 pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
+    let connection = client.connection.get();
     loop {
         let rung = client.bell.notified();
+        if client.connection.get() != connection {
+            // Whoever has the next one is to hear what this one was woken for.
+            client.bell.notify_one();
+            return;
+        }
         let retry = client.retries.borrow_mut().pop_front();
         if let Some(tp) = retry {
             producer::retry(&broker, &client, tp).await;
@@ -217,6 +261,8 @@ pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
                 admin::carry_out(&broker, &client, other).await;
             }
         }
-        client.busy.set(false);
+        if client.connection.get() == connection {
+            client.busy.set(false);
+        }
     }
 }

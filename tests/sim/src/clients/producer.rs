@@ -45,6 +45,8 @@ pub(super) struct Stream {
     /// remember, to be sent again on purpose. Each with its sequence and its offset.
     acknowledged: VecDeque<(BatchId, i32, i64)>,
     in_flight: usize,
+    /// Sent on connections that broke, and still on their way in the broker.
+    strays: usize,
     failed: bool,
     /// The sequences are to begin anew, once no pending batch may be in the log: under a new
     /// number a batch would be taken twice.
@@ -60,6 +62,7 @@ impl Stream {
             pending: VecDeque::new(),
             acknowledged: VecDeque::new(),
             in_flight: 0,
+            strays: 0,
             failed: false,
             raise_epoch: false,
         }
@@ -71,9 +74,21 @@ impl Stream {
 
     /// Whether there is something to send again.
     pub(super) fn connection_lost(&mut self) -> bool {
-        self.in_flight = 0;
+        self.lose_sight();
         self.failed = true;
         self.settle()
+    }
+
+    /// What is on its way goes on, and nobody hears how it ends.
+    pub(super) fn lose_sight(&mut self) {
+        self.strays += self.in_flight;
+        self.in_flight = 0;
+    }
+
+    /// The broker that they were on their way in is gone.
+    pub(super) fn nothing_strays(&mut self) {
+        self.in_flight = 0;
+        self.strays = 0;
     }
 
     /// Whether everything is answered and something is to be sent again.
@@ -86,7 +101,8 @@ impl Stream {
 
     /// Begins the sequences anew if that is due and nothing stands in its way.
     fn renew(&mut self, records: impl Fn(BatchId) -> usize) {
-        let unsure = self.in_flight > 0 || self.pending.iter().any(|pending| pending.unsure);
+        let on_its_way = self.in_flight + self.strays > 0;
+        let unsure = on_its_way || self.pending.iter().any(|pending| pending.unsure);
         if !self.raise_epoch || unsure {
             return;
         }
@@ -123,8 +139,12 @@ pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Prod
     let count = produce
         .partitions
         .min(u8::try_from(topic.partitions).unwrap_or(u8::MAX));
+    let connection = client.connection.get();
     let mut parts = Vec::new();
     for place in 0..count {
+        if client.connection.get() != connection {
+            break;
+        }
         let tp = tp_of(&topic, produce.partition + place);
         if !client.is_idempotent() {
             let batch = new_batch(client, tp, acks, produce, false);
@@ -138,7 +158,7 @@ pub(super) async fn produce(broker: &Broker, client: &Rc<Client>, produce: &Prod
             parts.push(part);
         }
     }
-    send(broker, client, acks, parts).await;
+    send(broker, client, connection, acks, parts).await;
 }
 
 pub(super) async fn ask_producer_id(broker: &Broker, client: &Rc<Client>) -> Option<(i64, i16)> {
@@ -151,9 +171,13 @@ async fn ensure_stream(broker: &Broker, client: &Rc<Client>, tp: Tp) -> bool {
     if client.streams.borrow().contains_key(&tp) {
         return true;
     }
+    let connection = client.connection.get();
     let Some((id, epoch)) = ask_producer_id(broker, client).await else {
         return false;
     };
+    if client.connection.get() != connection {
+        return false;
+    }
     let stream = Stream::new(id, epoch);
     client.streams.borrow_mut().insert(tp, stream);
     true
@@ -241,9 +265,12 @@ fn build(batch: &Batch, id: BatchId, sequence: Option<(i64, i16, i32)>) -> Bytes
     builder.build()
 }
 
-async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>) {
+async fn send(broker: &Broker, client: &Rc<Client>, connection: u64, acks: i16, parts: Vec<Part>) {
     if parts.is_empty() {
         return;
+    }
+    if client.connection.get() != connection {
+        return stray(client, &parts);
     }
     let world = client.world();
     let mut request = ProduceRequest {
@@ -280,10 +307,13 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
             Err(refusal) => Err(refusal.error.code()),
         });
         let results: Vec<Result<i64, i16>> = results.collect();
+        let is_over = || client.connection.get() != connection;
         for (part, result) in parts.iter().zip(&results) {
-            tell(&client, part, *result);
+            tell(&client, part, *result, is_over());
         }
-        client.answers.turn(turn).await;
+        if !client.answers.turn(turn, is_over).await {
+            return stray(&client, &parts);
+        }
         let mut again = Vec::new();
         for (part, result) in parts.iter().zip(results) {
             if part.counted
@@ -302,11 +332,31 @@ async fn send(broker: &Broker, client: &Rc<Client>, acks: i16, parts: Vec<Part>)
     .detach();
 }
 
+/// Nobody hears the answer any more, but it was given.
+fn stray(client: &Client, parts: &[Part]) {
+    let world = client.world();
+    let facts = world.facts.borrow();
+    let mut streams = client.streams.borrow_mut();
+    for part in parts.iter().filter(|part| part.counted) {
+        let tp = facts.batches[part.batch].tp;
+        let Some(stream) = streams.get_mut(&tp) else {
+            continue;
+        };
+        stream.strays = stream.strays.saturating_sub(1);
+        // A new epoch may have waited for it.
+        if stream.strays == 0 && stream.settle() {
+            client.retries.borrow_mut().push_back(tp);
+            client.bell.notify_one();
+        }
+    }
+}
+
 /// Tells the model of an answer as soon as the broker has it, whenever the client's turn comes.
-fn tell(client: &Client, part: &Part, result: Result<i64, i16>) {
+/// What strays from a connection that is over may come when the broker need not remember it any more.
+fn tell(client: &Client, part: &Part, result: Result<i64, i16>, strays: bool) {
     let batch = part.batch;
     client.world().tell(Event::Answered { batch, result });
-    if let Some(base) = part.remembered_at {
+    if let Some(base) = part.remembered_at.filter(|_| !strays) {
         let told = Event::Repeated {
             batch,
             base,
@@ -381,6 +431,7 @@ fn answered(client: &Client, part: &Part, result: Result<i64, i16>) -> Option<Tp
 
 /// Sends everything that was not acknowledged again, in order.
 pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
+    let connection = client.connection.get();
     let parts: Vec<Part> = {
         let world = client.world();
         let facts = world.facts.borrow();
@@ -407,13 +458,14 @@ pub(super) async fn retry(broker: &Broker, client: &Rc<Client>, tp: Tp) {
         stream.pending.iter_mut().map(part).collect()
     };
     for part in parts {
-        send(broker, client, -1, vec![part]).await;
+        send(broker, client, connection, -1, vec![part]).await;
     }
 }
 
 /// Sends each stream's batches once more that the broker has to remember: the last five that it can
 /// have taken.
 pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
+    let connection = client.connection.get();
     let parts: Vec<Part> = {
         let mut streams = client.streams.borrow_mut();
         let world = client.world();
@@ -446,7 +498,7 @@ pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
         parts
     };
     for part in parts {
-        send(broker, client, -1, vec![part]).await;
+        send(broker, client, connection, -1, vec![part]).await;
     }
 }
 
@@ -461,8 +513,9 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
         let streams = client.streams.borrow();
         // What was write-cached may be lost, and the producer then be unknown: it may begin anywhere.
         let lossy = client.world().facts.borrow().ever_cached(tp);
-        let ready =
-            |s: &&Stream| s.is_idle() && !s.raise_epoch && !s.acknowledged.is_empty() && !lossy;
+        let ready = |s: &&Stream| {
+            s.is_idle() && s.strays == 0 && !s.raise_epoch && !s.acknowledged.is_empty() && !lossy
+        };
         let Some(stream) = streams.get(&tp).filter(ready) else {
             return;
         };
@@ -482,6 +535,7 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
     send(
         broker,
         client,
+        client.connection.get(),
         -1,
         vec![Part {
             batch,

@@ -1,11 +1,13 @@
 //! What must hold, one property a file. A property sees each event before the model does.
 
 mod acknowledged;
+mod answered;
 mod compacted;
 mod duplicates;
 mod durable;
 mod epochs;
 mod indexes;
+mod intact;
 mod log_start;
 mod memory;
 mod metadata;
@@ -18,6 +20,7 @@ mod seen_stays;
 mod sessions;
 mod starts;
 mod timestamps;
+mod verified;
 mod watermarks;
 mod woken;
 
@@ -37,11 +40,13 @@ pub(crate) trait Property {
 pub(crate) fn all() -> Vec<Box<dyn Property>> {
     vec![
         Box::<acknowledged::Acknowledged>::default(),
+        Box::<answered::Answered>::default(),
         Box::<compacted::Compacted>::default(),
         Box::<duplicates::Duplicates>::default(),
         Box::<durable::Durable>::default(),
         Box::<epochs::Epochs>::default(),
         Box::<indexes::Indexes>::default(),
+        Box::<intact::Intact>::default(),
         Box::<log_start::LogStart>::default(),
         Box::<memory::Memory>::default(),
         Box::<metadata::Metadata>::default(),
@@ -54,6 +59,7 @@ pub(crate) fn all() -> Vec<Box<dyn Property>> {
         Box::<sessions::Sessions>::default(),
         Box::<starts::Starts>::default(),
         Box::<timestamps::Timestamps>::default(),
+        Box::<verified::Verified>::default(),
         Box::<watermarks::Watermarks>::default(),
         Box::<woken::Woken>::default(),
     ]
