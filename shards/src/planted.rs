@@ -73,6 +73,12 @@ pub enum Planted {
     LogStartLostAtCheckpoint,
     /// Checkpoints: the metadata snapshot claims the entry after it.
     SnapshotSkipsMetadata,
+    /// Snapshots of logs: one says that it has the records that came while it was made.
+    SnapshotSkipsRecords,
+    /// Snapshots of logs: a piece is taken without its checksum.
+    DamagedSnapshotTrusted,
+    /// Snapshots of logs: one counts before the records in it are durable.
+    SnapshotAheadOfLog,
     /// Retention: what is younger than the clock says counts as old.
     RetentionByClockJump,
     /// `write.caching`: unsynced bytes never come due.
@@ -115,7 +121,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 51] = [
+    pub const ALL: [Planted; 54] = [
         Planted::AckBeforeSync,
         Planted::SyncCoversLaterWrites,
         Planted::WalFreedTooEarly,
@@ -148,6 +154,9 @@ impl Planted {
         Planted::CheckpointPassesTail,
         Planted::LogStartLostAtCheckpoint,
         Planted::SnapshotSkipsMetadata,
+        Planted::SnapshotSkipsRecords,
+        Planted::DamagedSnapshotTrusted,
+        Planted::SnapshotAheadOfLog,
         Planted::RetentionByClockJump,
         Planted::CachedNeverFlushed,
         Planted::AckOneBeforeWrite,

@@ -77,6 +77,9 @@ pub struct GroupConfig {
     /// Bytes that one request may have written: a group's members, or the offsets of a commit. What
     /// would take more is refused, so that a batch of the log has room for it.
     pub batch_bytes_max: u64,
+    /// When so many bytes of records were written since the last snapshot of a machine, and as many
+    /// as that one had, the next one is due. A load reads that much besides the snapshot.
+    pub snapshot_bytes_min: u64,
     /// Groups of one machine. One more is refused.
     pub groups_max: usize,
     /// Bytes that the groups and offsets of one machine may take as records. What would take more
@@ -101,6 +104,7 @@ impl Default for GroupConfig {
             offsets_retention_ms: 7 * 24 * 3_600_000,
             offsets_retention_check_ms: 600_000,
             batch_bytes_max: 8 << 20,
+            snapshot_bytes_min: 1 << 20,
             groups_max: 10_000,
             bytes_max: 256 << 20,
         }

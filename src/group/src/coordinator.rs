@@ -106,6 +106,19 @@ impl Coordinator {
         self.groups.snapshot()
     }
 
+    /// Records that rebuild some of the groups: those after the group `after`, in the order of
+    /// their ids, until they take about `bytes`; and the group to go on after, if there are more.
+    ///
+    /// Steps may be made between two calls. Whoever replays what all calls gave, and then every
+    /// record since the first one, has the machine that all records make.
+    pub fn snapshot_after(
+        &self,
+        after: Option<&str>,
+        bytes: usize,
+    ) -> (Vec<Record>, Option<Arc<str>>) {
+        self.groups.snapshot_after(after, bytes)
+    }
+
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
         let (timers, waiting) = self.groups.check_invariants();

@@ -3,6 +3,7 @@
 //! Invariants: who has offsets is a group; the bytes of the groups are counted.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::classic::{self, ClassicGroup};
@@ -371,6 +372,27 @@ impl Groups {
         }
         self.offsets.snapshot(&mut records);
         records
+    }
+
+    /// As [`Groups::snapshot`], of the groups after one, until they take about `bytes`.
+    pub(crate) fn snapshot_after(
+        &self,
+        after: Option<&str>,
+        bytes: usize,
+    ) -> (Vec<Record>, Option<Arc<str>>) {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut records, mut taken) = (Vec::new(), 0);
+        for (id, group) in self.by_id.range::<str, _>((after, Bound::Unbounded)) {
+            let before = records.len();
+            group.snapshot(&mut records);
+            self.offsets.snapshot_of(id, &mut records);
+            let new = records.iter().skip(before);
+            taken += new.map(Record::bytes).sum::<usize>();
+            if taken >= bytes {
+                return (records, Some(id.clone()));
+            }
+        }
+        (records, None)
     }
 
     /// Panics if they contradict themselves. Gives the timers that are set and who waits.

@@ -31,6 +31,13 @@ pub struct Record {
     pub value: Option<Bytes>,
 }
 
+impl Record {
+    /// Bytes of key and value.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What one step comes to.
 #[derive(Debug, Default)]
 pub struct Outcome {

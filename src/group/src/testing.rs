@@ -50,6 +50,16 @@ pub(crate) struct Rig {
     config: Arc<GroupConfig>,
     asked: u64,
     steps: u128,
+    snapshot: Sliced,
+}
+
+/// A snapshot that is made a group at a time, between the steps.
+#[derive(Debug, Default)]
+struct Sliced {
+    /// How long the log was when it was begun.
+    from: usize,
+    after: Option<Arc<str>>,
+    records: Vec<Record>,
 }
 
 pub(crate) const WALL_MS: i64 = 1_700_000_000_000;
@@ -73,6 +83,7 @@ impl Rig {
             config,
             asked: 0,
             steps: 0,
+            snapshot: Sliced::default(),
         };
         let moment = rig.moment();
         let outcome = rig.machine.loaded(&moment, &rig.topics);
@@ -111,6 +122,26 @@ impl Rig {
             self.rebuilt(self.log.len()).snapshot(),
             self.machine.snapshot()
         );
+        self.take_snapshot();
+    }
+
+    /// Takes the next group into the snapshot. With the last one it must lead to the machine.
+    fn take_snapshot(&mut self) {
+        let after = self.snapshot.after.take();
+        let (records, next) = self.machine.snapshot_after(after.as_deref(), 1);
+        self.snapshot.records.extend(records);
+        self.snapshot.after = next;
+        if self.snapshot.after.is_some() {
+            return;
+        }
+        let whole = std::mem::take(&mut self.snapshot);
+        self.snapshot.from = self.log.len();
+        let mut machine = Coordinator::new(self.config.clone());
+        for record in whole.records.iter().chain(&self.log[whole.from..]) {
+            machine.replay(record).unwrap();
+        }
+        machine.check_invariants();
+        assert_eq!(machine.snapshot(), self.machine.snapshot());
     }
 
     /// The machine that the first `records` of the log make.
@@ -126,6 +157,10 @@ impl Rig {
     pub(crate) fn restart(&mut self, records: usize) {
         self.machine = self.rebuilt(records);
         self.log.truncate(records);
+        self.snapshot = Sliced {
+            from: records,
+            ..Sliced::default()
+        };
         let moment = self.moment();
         let outcome = self.machine.loaded(&moment, &self.topics);
         self.take(outcome);

@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Witness,
     Checkpoint,
     Index,
+    Snapshot,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Kind::Witness => b"TWends\r\n",
             Kind::Checkpoint => b"TWckpt\r\n",
             Kind::Index => b"TWindx\r\n",
+            Kind::Snapshot => b"TWsnap\r\n",
         }
     }
 
@@ -47,7 +49,12 @@ impl Kind {
     fn incompatible(self) -> u32 {
         match self {
             Kind::Checkpoint => CLEANED_SEGMENTS,
-            Kind::Root | Kind::WalDir | Kind::Wal | Kind::Witness | Kind::Index => 0,
+            Kind::Root
+            | Kind::WalDir
+            | Kind::Wal
+            | Kind::Witness
+            | Kind::Index
+            | Kind::Snapshot => 0,
         }
     }
 }

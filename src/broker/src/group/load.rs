@@ -1,4 +1,5 @@
-//! A machine out of its log: the partition is read from its start to its end.
+//! A machine out of its log: a snapshot is read, if there is one that may be believed, and the
+//! partition from where that ends; without one the partition is read from its start.
 //!
 //! In slices, so that nothing else of the shard waits for long: between two reads, and whenever a
 //! slice of time is over, others get their turn.
@@ -14,6 +15,7 @@ use tailwater_shards::{now, sleep, yield_now};
 
 use super::Groups;
 use super::runtime::Runtime;
+use super::snapshot;
 use crate::broker::Inner;
 use crate::fetch::read_refusal;
 use crate::{BrokerError, partition::Partition};
@@ -32,13 +34,14 @@ pub(crate) async fn load(broker: Rc<Inner>, runtime: Rc<Runtime>) {
     let mut wait = RETRY_MIN;
     while runtime.is_loading() && !broker.is_stopping() {
         match read(&broker, &runtime).await {
-            Ok(machine) => {
-                if runtime.is_loading() && !runtime.serve(machine, &*broker.image()) {
+            Ok((machine, read)) => {
+                if runtime.is_loading() && !runtime.serve(machine, read, &*broker.image()) {
                     // The log refuses what a loaded machine has to write: not at once again.
                     sleep(wait).await;
                     continue;
                 }
                 Groups::rearm(&broker, &runtime);
+                snapshot::begin_if_due(&runtime);
                 return;
             }
             Err(error) => {
@@ -51,18 +54,25 @@ pub(crate) async fn load(broker: Rc<Inner>, runtime: Rc<Runtime>) {
     }
 }
 
-/// Reads the whole log into a machine.
-async fn read(broker: &Rc<Inner>, runtime: &Runtime) -> Result<Coordinator, BrokerError> {
+/// Reads the log into a machine: with it, bytes of its snapshot and bytes of the log.
+async fn read(
+    broker: &Rc<Inner>,
+    runtime: &Runtime,
+) -> Result<(Coordinator, (u64, u64)), BrokerError> {
     if let Some(ticket) = runtime.appended() {
         // What a machine before this one has appended is read as well. An error shows in the read.
         let _ = broker.storage.durable(ticket).await;
     }
     let partition = runtime.partition();
-    let mut machine = Coordinator::new(Arc::new(config(broker)));
-    let mut at = partition.log_start();
-    let upto = partition.log().appended_end().0;
-    let mut records = 0_u64;
     let mut workspace = Workspace::new();
+    let begun = from_snapshot(broker, partition, &mut workspace).await;
+    let snapshot_bytes = begun.as_ref().map_or(0, |begun| begun.bytes);
+    let (mut machine, mut at) = match begun {
+        Some(begun) => (begun.machine, begun.from),
+        None => (Coordinator::new(config(broker)), partition.log_start()),
+    };
+    let upto = partition.log().appended_end().0;
+    let (mut records, mut bytes) = (0_u64, 0_u64);
     while at < upto {
         let found = partition
             .log()
@@ -74,16 +84,60 @@ async fn read(broker: &Rc<Inner>, runtime: &Runtime) -> Result<Coordinator, Brok
                 detail: format!("nothing is found at offset {at} below {upto}"),
             });
         }
+        bytes += found.bytes as u64;
         for slice in joined(found.slices) {
-            records += take_batches(&mut workspace, partition, &slice, &mut machine).await?;
+            let from = partition.log_start();
+            records += take_batches(&mut workspace, partition, &slice, from, &mut machine).await?;
         }
         at = found.next;
     }
-    if records > 0 {
+    if records > 0 || snapshot_bytes > 0 {
         let partition = partition.name();
-        tracing::info!(partition, records, "groups are loaded");
+        tracing::info!(partition, snapshot_bytes, records, "groups are loaded");
     }
-    Ok(machine)
+    Ok((machine, (snapshot_bytes, bytes)))
+}
+
+/// What a snapshot makes.
+struct Begun {
+    machine: Coordinator,
+    /// Where to read on.
+    from: i64,
+    bytes: u64,
+}
+
+/// The machine of the snapshot; none if there is no snapshot, or it does not hold.
+async fn from_snapshot(
+    broker: &Inner,
+    partition: &Partition,
+    workspace: &mut Workspace,
+) -> Option<Begun> {
+    // A new coordinator is there at once.
+    if partition.log().appended_end().0 == 0 {
+        return None;
+    }
+    let mut snapshot = partition.log().open_snapshot().await?;
+    let mut machine = Coordinator::new(config(broker));
+    loop {
+        let taken = match snapshot.next().await {
+            Ok(None) => break,
+            Ok(Some(piece)) => {
+                // Its batches have offsets of their own, from 0 on.
+                take_batches(workspace, partition, &piece, 0, &mut machine).await
+            }
+            Err(error) => Err(damaged(&error)),
+        };
+        if let Err(error) = taken {
+            let partition = partition.name();
+            tracing::warn!(partition, %error, "a snapshot of groups is left aside");
+            return None;
+        }
+    }
+    Some(Begun {
+        machine,
+        from: snapshot.from(),
+        bytes: snapshot.bytes(),
+    })
 }
 
 /// A slice need not end where a batch does: those that do not are put together.
@@ -99,14 +153,13 @@ async fn take_batches(
     workspace: &mut Workspace,
     partition: &Partition,
     bytes: &[u8],
+    from: i64,
     machine: &mut Coordinator,
 ) -> Result<u64, BrokerError> {
     let mut records = 0;
     for found in batches(bytes) {
         let found = found.map_err(|error| damaged(&error))?;
-        if found.header.attributes.is_control()
-            || found.header.next_offset() <= partition.log_start()
-        {
+        if found.header.attributes.is_control() || found.header.next_offset() <= from {
             continue;
         }
         let batch = bytes.get(found.range).unwrap_or_default();
@@ -141,6 +194,6 @@ fn damaged(error: &impl std::fmt::Display) -> BrokerError {
 }
 
 /// What the machines of this broker live by.
-fn config(broker: &Inner) -> GroupConfig {
-    broker.settings().groups.clone()
+fn config(broker: &Inner) -> Arc<GroupConfig> {
+    Arc::new(broker.settings().groups.clone())
 }

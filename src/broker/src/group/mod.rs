@@ -9,6 +9,7 @@ mod load;
 mod offsets_topic;
 mod partition_of;
 mod runtime;
+mod snapshot;
 mod topics;
 mod waiting;
 
@@ -66,7 +67,7 @@ impl Groups {
     }
 
     /// The coordinator on that partition, if this shard has it.
-    fn find(&self, partition: i32) -> Option<Rc<Runtime>> {
+    pub(crate) fn find(&self, partition: i32) -> Option<Rc<Runtime>> {
         self.runtimes.borrow().get(&partition).cloned()
     }
 
@@ -181,6 +182,7 @@ fn open(broker: &Rc<Inner>, topic: &Topic) {
 fn follow(broker: &Rc<Inner>, runtime: &Rc<Runtime>, sound: bool) {
     if sound {
         Groups::rearm(broker, runtime);
+        snapshot::begin_if_due(runtime);
     } else {
         spawn("group load", load::load(broker.clone(), runtime.clone())).detach();
     }

@@ -16,8 +16,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tailwater_group::{
     Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Topics,
 };
@@ -48,6 +50,23 @@ pub(crate) struct Runtime {
     waiting: Waiting,
     /// Of the append that came last.
     appended: Cell<Option<Ticket>>,
+    /// How many machines there were: a snapshot is of one.
+    machines: Cell<u64>,
+    snapshots: Snapshots,
+}
+
+/// When a snapshot is due.
+#[derive(Default)]
+struct Snapshots {
+    /// Bytes appended since the last one was begun.
+    since: Cell<u64>,
+    /// So many make the next one due.
+    due: Cell<u64>,
+    /// One is being made.
+    is_made: Cell<bool>,
+    /// What the load read: bytes of a snapshot, and of the log.
+    #[cfg(test)]
+    loaded: Cell<(u64, u64)>,
 }
 
 /// What is asked, and how it is gone on with.
@@ -66,6 +85,8 @@ impl Runtime {
             state: RefCell::new(State::Loading),
             waiting: Waiting::new(WAITING_MAX),
             appended: Cell::new(None),
+            machines: Cell::new(0),
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -92,9 +113,22 @@ impl Runtime {
         }
     }
 
-    /// Takes over a machine that has all records of the log, and serves.
-    pub(crate) fn serve(&self, machine: Coordinator, topics: &dyn Topics) -> bool {
+    /// Takes over a machine that has all records of the log, and serves. `read` tells how many
+    /// bytes its snapshot had, and how many of the log were read after it.
+    pub(crate) fn serve(
+        &self,
+        machine: Coordinator,
+        read: (u64, u64),
+        topics: &dyn Topics,
+    ) -> bool {
         assert!(self.is_loading(), "a machine is loaded once");
+        let (snapshot, log) = read;
+        self.machines.set(self.machines.get() + 1);
+        let least = machine.config().snapshot_bytes_min;
+        self.snapshots.due.set(snapshot.max(least));
+        self.snapshots.since.set(log);
+        #[cfg(test)]
+        self.snapshots.loaded.set(read);
         *self.state.borrow_mut() = State::Serving(Box::new(machine));
         self.step(|machine, moment| machine.loaded(moment, topics))
     }
@@ -173,17 +207,7 @@ impl Runtime {
     }
 
     fn append(&self, records: &[Record]) -> Result<(), StorageError> {
-        let timestamp = wall_clock_ms();
-        let mut builder = BatchBuilder::new();
-        for record in records {
-            builder.push(NewRecord {
-                timestamp,
-                key: Some(&record.key),
-                value: record.value.as_deref(),
-                headers: &[],
-            });
-        }
-        let batch = builder.build();
+        let batch = batch_of(records);
         let header = BatchHeader::parse(&batch).expect("it was just built");
         let bytes = batch.len();
         if let Err(error) = self.partition.check_in_service() {
@@ -193,6 +217,8 @@ impl Runtime {
         let appended = self.partition.log().append(batch, &header, Sync::Durable)?;
         self.partition.appended(appended.last_offset + 1, bytes);
         self.appended.set(Some(appended.ticket));
+        let since = self.snapshots.since.get() + bytes as u64;
+        self.snapshots.since.set(since);
         Ok(())
     }
 
@@ -218,6 +244,62 @@ impl Runtime {
             .refuse_all(&GroupError::CoordinatorNotAvailable);
     }
 
+    /// Which machine it is: another one begins anew.
+    pub(super) fn machine(&self) -> u64 {
+        self.machines.get()
+    }
+
+    /// Bytes appended since the last snapshot was begun.
+    pub(super) fn since_snapshot(&self) -> u64 {
+        self.snapshots.since.get()
+    }
+
+    /// Whether a snapshot is due and none is being made. If so, the caller makes it.
+    pub(super) fn begin_snapshot(&self) -> bool {
+        let snapshots = &self.snapshots;
+        let serves = matches!(&*self.state.borrow(), State::Serving(_));
+        serves && snapshots.since.get() >= snapshots.due.get() && !snapshots.is_made.replace(true)
+    }
+
+    /// A snapshot of `bytes` is there, with what had been `covered` when it was begun; or there is
+    /// none, and it is tried again when there is as much again to cover.
+    pub(super) fn end_snapshot(&self, covered: u64, bytes: Option<u64>) {
+        let Snapshots { since, due, .. } = &self.snapshots;
+        self.snapshots.is_made.set(false);
+        let State::Serving(machine) = &*self.state.borrow() else {
+            return;
+        };
+        let least = machine.config().snapshot_bytes_min;
+        match bytes {
+            Some(bytes) => {
+                since.set(since.get().saturating_sub(covered));
+                due.set(bytes.max(least));
+            }
+            None => due.set(since.get() + least),
+        }
+    }
+
+    /// Some of a machine's groups, and where to go on; none if it is not that machine any more.
+    pub(super) fn snapshot_after(
+        &self,
+        machine: u64,
+        after: Option<&str>,
+        bytes: usize,
+    ) -> Option<(Vec<Record>, Option<Arc<str>>)> {
+        match &*self.state.borrow() {
+            State::Serving(serving) if self.machine() == machine => {
+                Some(serving.snapshot_after(after, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the load read: bytes of a snapshot, and of the log.
+    #[cfg(test)]
+    pub(crate) fn loaded(&self) -> (u64, u64) {
+        self.snapshots.loaded.get()
+    }
+
     /// How many wait for its replies.
     #[cfg(test)]
     pub(crate) fn waits(&self) -> usize {
@@ -230,6 +312,21 @@ impl Runtime {
             machine.check_invariants();
         }
     }
+}
+
+/// Records as one batch.
+pub(super) fn batch_of(records: &[Record]) -> Bytes {
+    let timestamp = wall_clock_ms();
+    let mut builder = BatchBuilder::new();
+    for record in records {
+        builder.push(NewRecord {
+            timestamp,
+            key: Some(&record.key),
+            value: record.value.as_deref(),
+            headers: &[],
+        });
+    }
+    builder.build()
 }
 
 /// The clock of the machines' deadlines.

@@ -107,10 +107,10 @@ fn a_topic_is_compacted_from_the_moment_it_is_told_to_be() {
 }
 
 /// Partitions that a group commits at once: a few such commits fill the smallest segment.
-const COMMITTED_AT_ONCE: i32 = 40;
+pub(super) const COMMITTED_AT_ONCE: i32 = 40;
 
 /// The same offset for all of them, with as much metadata as Kafka allows by default.
-fn commit_all(offset: i64) -> Request {
+pub(super) fn commit_all(offset: i64) -> Request {
     let offsets = (0..COMMITTED_AT_ONCE).map(|partition| OffsetToCommit {
         topic: TopicRef::Name("u".into()),
         partition,

@@ -33,7 +33,7 @@ fn join(group: &str, member: &str) -> Request {
     })
 }
 
-fn commit(group: &str, generation: i32, member: &str, offset: i64) -> Request {
+pub(super) fn commit(group: &str, generation: i32, member: &str, offset: i64) -> Request {
     Request::Commit(CommitOffsets {
         group: group.into(),
         generation_or_epoch: generation,
@@ -85,7 +85,7 @@ async fn joined(broker: &Broker, group: &str) -> Joined {
 }
 
 /// The group's one committed offset; -1 for none.
-async fn committed(broker: &Broker, group: &str) -> i64 {
+pub(super) async fn committed(broker: &Broker, group: &str) -> i64 {
     let answer = ask(broker, group, fetch(group)).await;
     let Ok(Reply::Fetched(Ok(fetched))) = answer else {
         panic!("{answer:?}")
@@ -95,7 +95,7 @@ async fn committed(broker: &Broker, group: &str) -> i64 {
 }
 
 /// A group of one member that has joined, synced and committed.
-async fn settled(broker: &Broker, group: &str, offset: i64) -> Joined {
+pub(super) async fn settled(broker: &Broker, group: &str, offset: i64) -> Joined {
     let joined = joined(broker, group).await;
     let sync = Request::Sync(SyncGroup {
         group: group.into(),

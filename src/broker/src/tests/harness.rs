@@ -67,7 +67,11 @@ impl Machine {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let settings = Arc::new(BrokerSettings::from_pairs(&pairs).unwrap());
+        Self::with_settings(seed, shards, BrokerSettings::from_pairs(&pairs).unwrap())
+    }
+
+    pub(super) fn with_settings(seed: u64, shards: u16, settings: BrokerSettings) -> Self {
+        let settings = Arc::new(settings);
         let mut sim = Simulation::new(seed);
         let (process, shared) = boot(&mut sim, shards, &settings);
         let mut machine = Self {
@@ -106,7 +110,8 @@ impl Machine {
         self.start(shards);
     }
 
-    fn start(&mut self, shards: u16) {
+    /// Starts a process after one that has ended.
+    pub(super) fn start(&mut self, shards: u16) {
         self.shards = shards;
         (self.process, self.shared) = boot(&mut self.sim, shards, &self.settings);
         self.wait_for_start();
@@ -154,6 +159,23 @@ impl Machine {
     pub(super) fn finish<T>(&mut self, call: Call<T>) -> T {
         self.sim.run_until(|| call.is_done());
         call.0.take().expect("it is done")
+    }
+
+    /// What the next processes are set to.
+    pub(super) fn set_settings(&mut self, settings: BrokerSettings) {
+        self.settings = Arc::new(settings);
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.sim.is_running(self.process)
+    }
+
+    /// Runs until the call is answered, or never will be: the process has ended.
+    pub(super) fn finish_while_running<T>(&mut self, call: Call<T>) -> Option<T> {
+        while !call.is_done() && self.is_running() {
+            self.sim.run_for(Duration::from_micros(100));
+        }
+        call.0.take()
     }
 
     /// Calls and waits.

@@ -109,11 +109,16 @@ impl Offsets {
 
     /// Records that rebuild the offsets of all groups.
     pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
-        for (group, topics) in &self.by_group {
-            for (topic, partitions) in topics {
-                for (partition, value) in partitions {
-                    records.push(key(group, topic, *partition).record(value.encode()));
-                }
+        for group in self.by_group.keys() {
+            self.snapshot_of(group, records);
+        }
+    }
+
+    /// Records that rebuild the offsets of a group.
+    pub(crate) fn snapshot_of(&self, group: &Arc<str>, records: &mut Vec<Record>) {
+        for (topic, partitions) in self.of(group).into_iter().flatten() {
+            for (partition, value) in partitions {
+                records.push(key(group, topic, *partition).record(value.encode()));
             }
         }
     }

@@ -82,6 +82,17 @@ impl Log {
             .max(self.inner.log_start.get())
     }
 
+    /// Below it a cleaning may have left records out, also one that did not come to its end.
+    pub(crate) fn cleaned_end(&self) -> i64 {
+        let state = self.inner.state.borrow();
+        let bases = state.segments.iter().skip(1).map(|next| next.base);
+        let ends = bases.chain([self.inner.appended.get()]);
+        let cleaned = state.segments.iter().zip(ends);
+        let cleaned = cleaned.filter(|(segment, _)| segment.version > 0);
+        let ends = cleaned.map(|(_, end)| end);
+        ends.max().unwrap_or(0).max(self.inner.cleaned_upto.get())
+    }
+
     /// Every record below has been seen.
     pub(crate) fn set_cleaned(&self, upto: i64) {
         let before = self.inner.cleaned_upto.get();

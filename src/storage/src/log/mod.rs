@@ -198,7 +198,7 @@ impl Log {
         *self.inner.config.borrow_mut() = config;
     }
 
-    fn shared(&self) -> Result<Rc<Shared>, StorageError> {
+    pub(crate) fn shared(&self) -> Result<Rc<Shared>, StorageError> {
         self.inner
             .shared
             .upgrade()

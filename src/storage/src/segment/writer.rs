@@ -221,7 +221,7 @@ pub(crate) async fn open(shared: &Shared, path: &Path, fresh: bool) -> Result<Fi
 
 /// Makes a partition's directory. With a partition that was dropped, the topic's directory may go
 /// between the making of the two; so often in a row it cannot be a partition that was dropped.
-async fn create_all(directory: &Path) -> std::io::Result<()> {
+pub(crate) async fn create_all(directory: &Path) -> std::io::Result<()> {
     let mut tries = 0;
     loop {
         match dir::create_all(directory).await {
@@ -250,7 +250,7 @@ async fn lock(shared: &Shared, file: &File, path: &Path) -> Result<(), StorageEr
 }
 
 /// Makes the names from `from` up to the data directory durable.
-async fn sync_upwards(from: &Path, data_dir: &Path) -> Result<(), StorageError> {
+pub(crate) async fn sync_upwards(from: &Path, data_dir: &Path) -> Result<(), StorageError> {
     for path in from.ancestors() {
         dir::sync(path)
             .await
