@@ -16,6 +16,7 @@ NOBODY = uuid.UUID("11111111-2222-4333-8444-555555555555")
 LOG = "d-log"  # ten records in three batches, made by the set-up
 TRUNCATED = "d-truncated"  # the same, with its first four deleted
 ZSTD = "d-zstd"  # a topic of compression.type=zstd with one record in it
+COMPACTED = "d-compacted"  # a topic of cleanup.policy=compact
 
 
 def halve(body):
@@ -48,6 +49,7 @@ def fresh(v):
     return f"d-produce-{v}"
 
 
+KEYLESS = record(0, 0, b"k0", b"a") + record(1, 0, None, b"b")
 GARBAGE = b"\x7f\x01\x02 not records at all"
 NONE_ZSTD = zstd(record(0, 0, b"k0", b"a"))  # one record, as zstd that compresses nothing
 PRODUCE = [
@@ -73,6 +75,9 @@ PRODUCE = [
     Case("gzip over garbage", produce(fresh, batch([b"a"], T0, attributes=1, records=GARBAGE))),
     good("zstd", produce(fresh, batch([b"a"], T0, attributes=4, records=NONE_ZSTD))),
     good("to a topic of zstd", produce(ZSTD, batch([b"a"], T0))),
+    good("to a compacted topic", produce(COMPACTED, batch([b"a", b"b"], T0))),
+    good("a tombstone to a compacted topic", produce(COMPACTED, batch([], T0, records=record(0, 0, b"k0", None), count=1, last_delta=0))),
+    Case("no key to a compacted topic", produce(COMPACTED, batch([], T0, records=KEYLESS, count=2, last_delta=1))),
     Case("acks of 5", produce(fresh, batch([b"a"], T0), acks=5)),
     Case("acks of 5, unknown topic", produce("d-nowhere", batch([b"a"], T0), acks=5, known=NOBODY)),
     Case("acks of 5, unknown partition", produce(fresh, batch([b"a"], T0), partition=7, acks=5)),
@@ -206,6 +211,14 @@ CREATE = [
     good("made", create(lambda v: f"d-made-{v}", 3)),
     good("with configurations", create(lambda v: f"d-set-{v}", configs=[("retention.ms", "1000"), ("segment.bytes", "2097152")])),
     good("only checked", create(lambda v: f"d-checked-{v}", validate=True)),
+    good("compacted", create(lambda v: f"d-compact-{v}", configs=[("cleanup.policy", "compact,delete"), ("min.cleanable.dirty.ratio", "0.25"), ("delete.retention.ms", "1000")])),
+    good("no policy", create(lambda v: f"d-kept-{v}", configs=[("cleanup.policy", "")])),
+    Case("an unknown policy", create("d-bad", configs=[("cleanup.policy", "shrink")])),
+    Case("a policy twice", create("d-bad", configs=[("cleanup.policy", "compact,compact")])),
+    Case("a ratio above one", create("d-bad", configs=[("min.cleanable.dirty.ratio", "1.5")])),
+    Case("a ratio of nothing", create("d-bad", configs=[("min.cleanable.dirty.ratio", "")])),
+    Case("lags that conflict", create("d-bad", configs=[("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "8")])),
+    Case("a lag of zero", create("d-bad", configs=[("max.compaction.lag.ms", "0")])),
     good("broker's defaults", create(lambda v: f"d-default-{v}", -1, -1), versions=(4, 99)),
     good("assigned", create(lambda v: f"d-assigned-{v}", -1, -1, assignments=[(0, [1]), (1, [1])])),
     Case("there already", create(LOG)),
@@ -300,11 +313,19 @@ def describe(kind, name, keys=None, **more):
     return lambda v, ctx: {"resources": [resource], **more}
 
 
+COMPACTION = ["cleanup.policy", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms", "delete.retention.ms"]
+OF_CLEANER = [
+    "log.cleanup.policy", "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms",
+    "log.cleaner.max.compaction.lag.ms", "log.cleaner.delete.retention.ms", "log.cleaner.enable",
+]  # fmt: skip
 DESCRIBE_CONFIGS = [
     good("a topic", describe(2, "d-configured")),
     good("one key", describe(2, "d-configured", ["retention.ms"])),
     good("with synonyms and texts", describe(2, "d-configured", ["retention.ms", "max.message.bytes"], include_synonyms=True, include_documentation=True)),
     good("no keys", describe(2, "d-configured", [])),
+    good("a compacted topic", describe(2, COMPACTED)),
+    good("of compaction", describe(2, COMPACTED, COMPACTION, include_synonyms=True, include_documentation=True)),
+    good("the broker's of compaction", describe(4, "1", OF_CLEANER, include_synonyms=True, include_documentation=True)),
     good("the broker's", describe(4, "1", ["message.max.bytes", "num.partitions", "auto.create.topics.enable"])),
     Case("unknown topic", describe(2, "d-nowhere")),
     Case("an invalid name", describe(2, "no/slash")),
@@ -344,6 +365,14 @@ INCREMENTAL = [
     good("set", incremental(2, "d-altered", ("retention.ms", 0, "7000"))),
     good("deleted", incremental(2, "d-altered", ("retention.ms", 1, None))),
     good("only checked", incremental(2, "d-altered", ("retention.ms", 0, "9"), validate=True)),
+    good("compact appended", incremental(2, "d-altered", ("cleanup.policy", 2, "compact"))),
+    good("delete subtracted", incremental(2, "d-altered", ("cleanup.policy", 3, "delete"))),
+    good("policy deleted", incremental(2, "d-altered", ("cleanup.policy", 1, None))),
+    good("the broker's ratio", incremental(4, "1", ("log.cleaner.min.cleanable.ratio", 0, "0.4"))),
+    good("the broker's ratio deleted", incremental(4, "1", ("log.cleaner.min.cleanable.ratio", 1, None))),
+    Case("an unknown policy appended", incremental(2, "d-altered", ("cleanup.policy", 2, "shrink"))),
+    Case("a ratio below zero", incremental(2, "d-altered", ("min.cleanable.dirty.ratio", 0, "-0.1"))),
+    Case("lags that conflict", incremental(2, "d-altered", ("min.compaction.lag.ms", 0, "9"), ("max.compaction.lag.ms", 0, "8"))),
     Case("appended to a number", incremental(2, "d-altered", ("retention.ms", 2, "1"))),
     Case("an unknown operation", incremental(2, "d-altered", ("retention.ms", 9, "1"))),
     Case("twice the same key", incremental(2, "d-altered", ("retention.ms", 0, "1"), ("retention.ms", 0, "2"))),
@@ -429,7 +458,8 @@ def set_up(ctx):
         ctx.call(19, 5, create(name, count)(5, ctx))
     ctx.call(19, 5, create("d-configured", configs=[("retention.ms", "86400000"), ("max.message.bytes", "500000")])(5, ctx))
     ctx.call(19, 5, create(ZSTD, configs=[("compression.type", "zstd")])(5, ctx))
-    ctx.settle([name for name, _ in topics] + ["d-configured", ZSTD])
+    ctx.call(19, 5, create(COMPACTED, configs=[("cleanup.policy", "compact"), ("min.compaction.lag.ms", "5")])(5, ctx))
+    ctx.settle([name for name, _ in topics] + ["d-configured", ZSTD, COMPACTED])
     ctx.call(0, 9, produce(ZSTD, batch([b"a"], T0, attributes=4, records=NONE_ZSTD))(9, ctx))
     for name in (LOG, TRUNCATED):
         for i, n in enumerate((4, 3, 3)):
