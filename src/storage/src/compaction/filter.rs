@@ -7,7 +7,8 @@
 //! - what is past the end of the map is left alone.
 //!
 //! Other than Kafka, a record without a key stays: nothing can supersede it. So does a batch whose
-//! records cannot be read, whole, and one of a transaction, until there are transactions.
+//! records cannot be read, whole, and one of a transaction, until there are transactions. Nobody here
+//! knows the keys in such a batch, and who consumes the log may: so no tombstone after it goes.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ pub(super) struct Filter {
     /// The batch that was written anew.
     pub(super) out: Vec<u8>,
     stays: Vec<bool>,
+    /// A batch stayed of which no key is known: a tombstone after it may be what deletes one of them.
+    is_unsure: bool,
 }
 
 /// What walking over a batch found.
@@ -64,6 +67,7 @@ impl Filter {
             workspace: Workspace::new(),
             out: Vec::new(),
             stays: Vec::new(),
+            is_unsure: false,
         }
     }
 
@@ -124,17 +128,20 @@ impl Filter {
         }
     }
 
-    /// Decides on a batch, and makes what takes its place.
+    /// Decides on a batch, and makes what takes its place. Batches come in the log's order, from its
+    /// first on.
     pub(super) async fn apply(
         &mut self,
         header: &BatchHeader,
         batch: &[u8],
         pace: &mut Pace<'_>,
     ) -> Result<Fate, Halt> {
-        if is_left_alone(header) {
-            return Ok(Fate::Stays);
-        }
-        let Some(found) = self.decide(header, batch, pace).await? else {
+        let found = match is_left_alone(header) {
+            true => None,
+            false => self.decide(header, batch, pace).await?,
+        };
+        let Some(found) = found else {
+            self.is_unsure = true;
             return Ok(Fate::Stays);
         };
         if found.kept == 0 {
@@ -181,7 +188,7 @@ impl Filter {
         let mut found = Found::default();
         self.stays.clear();
         let horizon = header.attributes.has_delete_horizon();
-        let expired = horizon && self.now_ms >= header.base_timestamp;
+        let expired = horizon && self.now_ms >= header.base_timestamp && !self.is_unsure;
         let limits = Limits::default();
         let mut stream = match RecordStream::new(batch, header, &limits, &mut self.workspace) {
             Ok(stream) => stream,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tailwater_record::{BatchBuilder, BatchHeader, NewRecord, batches};
+use tailwater_record::{BatchBuilder, BatchHeader, Codec, Compression, NewRecord, batches};
 use tailwater_shards::sim::{ENOSPC, IoKind, Matching, Simulation};
 use tailwater_shards::{dir, sleep, wall_clock_ms};
 use tailwater_storage::{Compaction, Log, LogConfig, ReadError, StorageConfig, Sync};
@@ -38,7 +38,7 @@ fn keyed(key: Option<&[u8]>, codec_is_wrong: bool) -> Bytes {
     if codec_is_wrong {
         // As of a topic whose records nobody walked over: the header and the checksum are right.
         let header = BatchHeader::parse(&batch).unwrap();
-        let attributes = header.attributes.with_codec(tailwater_record::Codec::Zstd);
+        let attributes = header.attributes.with_codec(Codec::Zstd);
         let timestamp = header.max_timestamp;
         tailwater_record::set_max_timestamp_and_attributes(&mut batch, timestamp, attributes);
     }
@@ -78,6 +78,45 @@ fn what_cannot_be_judged_stays() {
         sleep(Duration::from_secs(2)).await;
         let left = offsets(&log).await;
         assert_eq!(left[..2], [0, 1], "it cannot be read; it has no key");
+        assert!(left.len() < 20, "and the others go: {left:?}");
+    });
+}
+
+/// Who produces may send a record that compaction has no room to look at, and who consumes reads it:
+/// its batch stays, and so does the tombstone that deletes it.
+#[test]
+fn a_tombstone_stays_for_a_record_that_cannot_be_judged() {
+    solo(&mut Simulation::new(1), &small(), |started| async move {
+        let mut config = compacted();
+        config.compact = config.compact.map(|compact| Compaction {
+            delete_retention_ms: 0,
+            ..compact
+        });
+        let log = started.log_with(0, config);
+        let mut large = BatchBuilder::new().compression(Compression::of(Codec::Zstd));
+        large.push(NewRecord {
+            timestamp: wall_clock_ms(),
+            key: Some(b"\x09"),
+            value: Some(&vec![0; (64 << 20) + 1]),
+            headers: &[],
+        });
+        append(&log, large.build(), Sync::Durable).unwrap();
+        for key in [b"\x09", b"\x08"] {
+            let mut tombstone = BatchBuilder::new();
+            tombstone.push(NewRecord {
+                timestamp: wall_clock_ms(),
+                key: Some(key),
+                value: None,
+                headers: &[],
+            });
+            append(&log, tombstone.build(), Sync::Durable).unwrap();
+        }
+        for _ in 0..3 {
+            fill(&started, &log, 40, |_| Some(1)).await;
+            sleep(Duration::from_secs(2)).await;
+        }
+        let left = offsets(&log).await;
+        assert_eq!(left[..3], [0, 1, 2], "what the tombstone deletes is there");
         assert!(left.len() < 20, "and the others go: {left:?}");
     });
 }
