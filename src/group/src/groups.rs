@@ -81,8 +81,8 @@ impl Groups {
     /// Takes a group out, with its timers. Its offsets are not touched.
     pub(crate) fn forget(&mut self, step: &mut Step<'_>, id: &str) {
         if let Some(mut group) = self.by_id.remove(id) {
-            group.cancel_timers(step);
             self.bytes -= group.bytes();
+            group.cancel_timers(step);
         }
     }
 

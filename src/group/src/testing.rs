@@ -122,6 +122,7 @@ impl Rig {
             self.rebuilt(self.log.len()).snapshot(),
             self.machine.snapshot()
         );
+        assert_eq!(self.compacted().snapshot(), self.machine.snapshot());
         self.take_snapshot();
     }
 
@@ -149,6 +150,21 @@ impl Rig {
         let mut machine = Coordinator::new(self.config.clone());
         for record in &self.log[..records] {
             machine.replay(record).unwrap();
+        }
+        machine
+    }
+
+    /// The machine that the log makes once compaction has left the newest record of each key and no
+    /// tombstone.
+    fn compacted(&self) -> Coordinator {
+        let places = self.log.iter().enumerate();
+        let newest: BTreeMap<&Bytes, usize> =
+            places.map(|(at, record)| (&record.key, at)).collect();
+        let mut machine = Coordinator::new(self.config.clone());
+        for (at, record) in self.log.iter().enumerate() {
+            if newest[&record.key] == at && record.value.is_some() {
+                machine.replay(record).unwrap();
+            }
         }
         machine
     }

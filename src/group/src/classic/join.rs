@@ -9,7 +9,7 @@ use crate::request::JoinGroup;
 use crate::step::Step;
 use crate::timers::Timer;
 
-use super::member::own_protocols;
+use super::member::{joining_bytes, own_protocols};
 use super::{ClassicGroup, Member, State};
 
 /// How much of a client's or static member's own name goes into the id that it gets.
@@ -44,13 +44,7 @@ impl ClassicGroup {
                 GroupError::InconsistentGroupProtocol,
                 &join.member,
             );
-        } else if join
-            .protocols
-            .iter()
-            .map(|(_, m)| m.len() as u64)
-            .sum::<u64>()
-            > step.room
-        {
+        } else if self.growth(join) > step.room {
             let full = GroupError::LimitReached("The coordinator's memory is full.".into());
             refuse(step, to, full, &join.member);
         } else if join.member.is_empty() {
@@ -60,6 +54,14 @@ impl ClassicGroup {
         } else {
             self.join_known(step, to, join);
         }
+    }
+
+    /// How much more it takes with the join, about.
+    fn growth(&self, join: &JoinGroup) -> u64 {
+        let holder = join.instance.as_ref().and_then(|i| self.statics.get(i));
+        let id = holder.unwrap_or(&join.member);
+        let before = self.members.get(id).map_or(0, |member| member.bytes(id));
+        joining_bytes(join).saturating_sub(before)
     }
 
     /// Whether the group has room. While members join, those that wait are counted, so that the

@@ -146,7 +146,7 @@ impl Member {
     /// What it takes in a record, about.
     pub(super) fn bytes(&self, id: &str) -> u64 {
         let texts = id.len() + self.client_id.len() + self.client_host.len() + 64;
-        let protocols: usize = self.protocols.iter().map(|(_, m)| m.len() + 32).sum();
+        let protocols = self.protocols.iter().map(protocol_bytes).sum::<usize>();
         (texts + protocols + self.assignment.len()) as u64
     }
 
@@ -217,4 +217,17 @@ impl Member {
     pub(super) fn timer(&self) -> Option<TimerId> {
         self.timer
     }
+}
+
+/// What an assignor's name and metadata take, about.
+fn protocol_bytes((name, metadata): &(Arc<str>, Bytes)) -> usize {
+    name.len() + metadata.len() + 32
+}
+
+/// As [`Member::bytes`], of one that joins and has nothing assigned yet.
+pub(super) fn joining_bytes(join: &JoinGroup) -> u64 {
+    let identity = &join.identity;
+    let texts = join.member.len() + identity.client_id.len() + identity.client_host.len() + 64;
+    let protocols = join.protocols.iter().map(protocol_bytes).sum::<usize>();
+    (texts + protocols) as u64
 }

@@ -64,6 +64,9 @@ struct Initial {
     new_member: bool,
 }
 
+/// What an id that was given out takes, at most, until its member comes with it or is late.
+const PENDING_BYTES: u64 = 1_200;
+
 /// A classic group.
 #[derive(Debug)]
 pub(crate) struct ClassicGroup {
@@ -178,7 +181,8 @@ impl ClassicGroup {
 
     /// What it takes, about.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes + self.durable.as_ref().map_or(0, |value| value.len() as u64)
+        let durable = self.durable.as_ref().map_or(0, |value| value.len() as u64);
+        self.bytes + durable + self.pending.len() as u64 * PENDING_BYTES
     }
 
     /// What its members take, about, without that one.

@@ -474,6 +474,32 @@ fn a_full_machine_takes_no_further_group_and_no_further_bytes() {
 }
 
 #[test]
+fn ids_that_were_given_out_and_names_of_assignors_fill_a_machine() {
+    let mut rig = Rig::new(GroupConfig {
+        bytes_max: 100_000,
+        ..GroupConfig::default()
+    });
+    let ids = (0..1_000).take_while(|_| {
+        let (error, _) = rig.refused_join(join("g", ""));
+        error == GroupError::MemberIdRequired
+    });
+    let ids = ids.count();
+    assert!((50..100).contains(&ids), "{ids}");
+    // Late, they make room.
+    rig.pass(10_000);
+    rig.member_id("g");
+    let names = |number: usize| JoinGroup {
+        protocols: vec![(number.to_string().repeat(30_000).into(), Bytes::new())],
+        ..old_join(&format!("n{number}"))
+    };
+    for number in 0..3 {
+        rig.send(Request::Join(names(number)));
+    }
+    let (error, _) = rig.refused_join(names(3));
+    assert!(matches!(error, GroupError::LimitReached(_)));
+}
+
+#[test]
 fn an_asker_that_has_gone_gets_no_reply_and_its_member_stays_until_its_session_ends() {
     let mut rig = Rig::eager();
     let gone = rig.send(Request::Join(old_join("g")));

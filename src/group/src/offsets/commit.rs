@@ -103,13 +103,13 @@ impl Groups {
             expire_ms: expire_ms.map(|ms| step.moment.wall_ms.saturating_add(ms)),
             topic: id,
         };
+        // It takes the place of the one before: a group goes on where there is no room for more.
+        let before = self.offsets.find(&commit.group, topic, offset.partition);
+        let room = step.room + before.map_or(0, super::bytes_of);
         let taken = super::bytes_of(&value);
-        if taken > step.room {
-            return Err(GroupError::LimitReached(
-                "The coordinator's memory is full.".into(),
-            ));
-        }
-        step.room -= taken;
+        step.room = room
+            .checked_sub(taken)
+            .ok_or_else(|| GroupError::LimitReached("The coordinator's memory is full.".into()))?;
         step.record(key(&commit.group, topic, offset.partition).record(value.encode()));
         self.offsets.put(
             &commit.group,

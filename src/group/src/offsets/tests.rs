@@ -392,6 +392,9 @@ fn a_full_machine_takes_no_further_offset() {
     let results = rig.commit(simple_commit("g", offsets));
     assert_eq!(results[..2], [Ok(()), Ok(())]);
     assert!(matches!(results[2], Err(GroupError::LimitReached(_))));
+    let on = simple_commit("g", vec![to_commit("alpha", 0, 2)]);
+    assert_eq!(rig.commit(on), [Ok(())], "what is there goes on");
+    assert_eq!(rig.offset("g", "alpha", 0), 2);
 }
 
 #[test]
