@@ -86,10 +86,12 @@ impl BrokerSettings {
             let key = broker_key(name).expect("checked when it was set");
             key.key.parse_within(value, batch_bytes_max)?;
         }
-        Ok(Self {
+        let mut settings = Self {
             batch_bytes_max,
             ..self
-        })
+        };
+        settings.groups = settings.group_config();
+        Ok(settings)
     }
 
     /// The names of all keys.
@@ -235,7 +237,11 @@ impl BrokerSettings {
 
     fn group_config(&self) -> GroupConfig {
         let retention_minutes: i64 = self.number("offsets.retention.minutes");
+        let defaults = GroupConfig::default();
+        // Batches of twice as much are written: they and their headers have to fit the log.
+        let batch_bytes_max = u64::try_from(self.batch_bytes_max).unwrap_or(0) / 3;
         GroupConfig {
+            batch_bytes_max: defaults.batch_bytes_max.min(batch_bytes_max),
             session_timeout_min_ms: self.number("group.min.session.timeout.ms"),
             session_timeout_max_ms: self.number("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms"),
@@ -251,7 +257,7 @@ impl BrokerSettings {
             offset_metadata_max: self.number("offset.metadata.max.bytes"),
             offsets_retention_ms: retention_minutes * 60_000,
             offsets_retention_check_ms: self.number("offsets.retention.check.interval.ms"),
-            ..GroupConfig::default()
+            ..defaults
         }
     }
 

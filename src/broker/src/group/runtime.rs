@@ -35,6 +35,9 @@ use crate::partition::Partition;
 /// and comes again.
 const WAITING_MAX: usize = 65_536;
 
+/// What a record takes in a batch besides its key and value, at most: lengths, offset and time.
+const RECORD_OVERHEAD_BYTES: usize = 40;
+
 enum State {
     /// The log is being read: nothing is answered yet.
     Loading,
@@ -193,7 +196,7 @@ impl Runtime {
             event(machine, &moment())
         };
         if !outcome.records.is_empty()
-            && let Err(error) = self.append(&outcome.records)
+            && let Err(error) = self.append_all(&outcome.records)
         {
             self.throw_away(&error, outcome.replies);
             return false;
@@ -204,6 +207,23 @@ impl Runtime {
             self.waiting.settle(to.0, Settled { answer, durable });
         }
         true
+    }
+
+    /// One step's records: one batch, or several where one would be longer than the log takes. What
+    /// one request has written always fits one; what comes together in a step that removes much, or
+    /// at one moment for many groups, belongs together no more than what several steps write.
+    fn append_all(&self, records: &[Record]) -> Result<(), StorageError> {
+        let max = match &*self.state.borrow() {
+            State::Serving(machine) => machine.config().batch_bytes_max.saturating_mul(2),
+            State::Loading | State::Closed => u64::MAX,
+        };
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (batch, others) = rest.split_at(fitting(rest, max));
+            self.append(batch)?;
+            rest = others;
+        }
+        Ok(())
     }
 
     fn append(&self, records: &[Record]) -> Result<(), StorageError> {
@@ -327,6 +347,16 @@ pub(super) fn batch_of(records: &[Record]) -> Bytes {
         });
     }
     builder.build()
+}
+
+/// How many of the records have no more bytes than `max` in a batch: one at least.
+fn fitting(records: &[Record], max: u64) -> usize {
+    let mut bytes = 0;
+    let fits = records.iter().take_while(|record| {
+        bytes += (record.bytes() + RECORD_OVERHEAD_BYTES) as u64;
+        bytes <= max
+    });
+    fits.count().max(1)
 }
 
 /// The clock of the machines' deadlines.

@@ -70,6 +70,13 @@ impl Machine {
         Self::with_settings(seed, shards, BrokerSettings::from_pairs(&pairs).unwrap())
     }
 
+    /// With settings that allow no batch that the log has no room for, as a server has them.
+    pub(super) fn bounded(seed: u64, shards: u16) -> Self {
+        let settings = BrokerSettings::from_pairs(&BTreeMap::new()).unwrap();
+        let bounded = settings.with_batches_up_to(storage_config().batch_bytes_max());
+        Self::with_settings(seed, shards, bounded.unwrap())
+    }
+
     pub(super) fn with_settings(seed: u64, shards: u16, settings: BrokerSettings) -> Self {
         let settings = Arc::new(settings);
         let mut sim = Simulation::new(seed);

@@ -2,6 +2,7 @@
 
 mod compacting;
 mod fetching;
+mod group_batches;
 mod group_snapshots;
 mod groups;
 mod harness;
