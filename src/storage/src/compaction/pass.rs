@@ -64,12 +64,13 @@ pub(super) async fn clean(shared: &Rc<Shared>, log: &Log, old: &mut Old) -> Resu
         let secret = [random_u64(), random_u64()];
         let map = OffsetMap::new(loan.bytes, keys_max, secret);
         let mut filter = Filter::new(map, now_ms, compaction.delete_retention_ms);
-        learn(&mut filter, &sources, first_dirty, &mut pace).await?;
+        // Boxed, as below: what the compiler makes of all of it in one function unwinds wrongly.
+        Box::pin(learn(&mut filter, &sources, first_dirty, &mut pace)).await?;
         assert!(filter.covered_upto > first_dirty, "every pass gets on");
         filter.last_batches = log.last_batches();
         for group in groups(sources, filter.covered_upto, log.segment_bytes()) {
             let bytes: u64 = group.iter().map(|source| source.len).sum();
-            clean_group(shared, group, &mut filter, &mut pace, old).await?;
+            Box::pin(clean_group(shared, group, &mut filter, &mut pace, old)).await?;
             old.bytes += bytes;
             if old.bytes >= OLD_BYTES_MAX {
                 settle(shared, old).await;
