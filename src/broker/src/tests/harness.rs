@@ -436,11 +436,6 @@ async fn run(me: ShardId, shards: u16, shared: Rc<Shared>, settings: Arc<BrokerS
     if me == ShardId(0) {
         let mut replayed = None;
         let recovered = recover(&config, 1, shards, |replay| {
-            std::println!(
-                "snapshot {:?} entries {}",
-                replay.snapshot.as_ref().map(|b| b.len()),
-                replay.entries.len()
-            );
             let state =
                 MetadataState::replay(settings, replay.snapshot.as_deref(), &replay.entries)
                     .map_err(|error| error.to_string())?;
