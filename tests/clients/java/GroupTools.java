@@ -29,7 +29,7 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
  */
 public final class GroupTools {
     private static final PrintStream OUT = System.out;
-    private static final long BASE = Instant.now().minusSeconds(3600).toEpochMilli() / 1000 * 1000;
+    private static final long BASE = Instant.now().minus(Duration.ofHours(60)).toEpochMilli();
     private static final String RESET = "--reset-offsets --group empty --topic lines ";
 
     /** The live members of one broker, polled by a thread each. */
@@ -126,10 +126,10 @@ public final class GroupTools {
         }
         all.add("--describe --all-groups");
         String when = DateTimeFormatter.ofPattern("yyyy-MM-dd'T'HH:mm:ss.SSS").withZone(ZoneOffset.UTC)
-            .format(Instant.ofEpochMilli(BASE + 12_000));
+            .format(Instant.ofEpochMilli(BASE + 12 * HOUR));
         for (String to : List.of("--to-earliest --dry-run", "--to-earliest --execute", "--shift-by 7 --execute",
             "--shift-by -3 --execute", "--to-datetime " + when + " --execute", "--to-current --export --dry-run",
-            "--by-duration PT1H --dry-run", "--to-offset 11 --execute", "--to-offset 99 --execute", "--to-latest --execute")) {
+            "--by-duration PT40H30M --dry-run", "--to-offset 11 --execute", "--to-offset 99 --execute", "--to-latest --execute")) {
             all.add(RESET + to);
             all.add("--describe --group empty");
         }
@@ -161,7 +161,7 @@ public final class GroupTools {
         }
         try (var producer = new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
             for (int i = 0; i < 50; i++) {
-                producer.send(new ProducerRecord<>("lines", i % 2, BASE + i * 1000L, null, "line " + i)).get(20, TimeUnit.SECONDS);
+                producer.send(new ProducerRecord<>("lines", i % 2, BASE + i * HOUR, null, "line " + i)).get(20, TimeUnit.SECONDS);
             }
         }
         Member last = new Member(bootstrap, "empty", "last", "classic");
