@@ -29,6 +29,7 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
  */
 public final class GroupTools {
     private static final PrintStream OUT = System.out;
+    private static final long HOUR = 3_600_000;
     private static final long BASE = Instant.now().minus(Duration.ofHours(60)).toEpochMilli();
     private static final String RESET = "--reset-offsets --group empty --topic lines ";
 
