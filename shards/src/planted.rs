@@ -117,11 +117,17 @@ pub enum Planted {
     ConfigAnsweredEarly,
     /// DeleteRecords is answered before it is durable.
     LogStartAnsweredEarly,
+    /// Groups: replies leave before the records that they follow from are durable.
+    GroupAnsweredEarly,
+    /// Groups: what says in which generation or epoch a group is is not written.
+    GroupEpochNotWritten,
+    /// Groups: a commit of a generation that is over is answered as if it had been taken.
+    LateCommitAnswered,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 54] = [
+    pub const ALL: [Planted; 57] = [
         Planted::AckBeforeSync,
         Planted::SyncCoversLaterWrites,
         Planted::WalFreedTooEarly,
@@ -176,6 +182,9 @@ impl Planted {
         Planted::PartitionsAnsweredEarly,
         Planted::ConfigAnsweredEarly,
         Planted::LogStartAnsweredEarly,
+        Planted::GroupAnsweredEarly,
+        Planted::GroupEpochNotWritten,
+        Planted::LateCommitAnswered,
     ];
 
     /// Its name, as a command takes it.

@@ -8,6 +8,7 @@ use tailwater_broker::offsets::{EpochQuery, Isolation, OffsetQuery};
 
 use crate::clients::{name, parse, scan};
 use crate::event::{Event, Found, FullRead, Tp};
+use crate::groups;
 use crate::history::KEYED;
 use crate::world::Shared;
 
@@ -17,7 +18,13 @@ const TIMES_MAX: usize = 4;
 /// Reads every partition of every topic.
 pub(crate) async fn read_everything(broker: &Broker, world: &Rc<Shared>) {
     let image = broker.image();
+    if image.topic(OFFSETS_TOPIC).is_some() {
+        groups::read_all(broker, world).await;
+    }
     for topic in image.topics() {
+        if *topic.name == *OFFSETS_TOPIC {
+            continue;
+        }
         for partition in 0..topic.partitions {
             let tp = (topic.id, partition);
             if *topic.name == *name(KEYED) {
@@ -33,6 +40,9 @@ pub(crate) async fn read_everything(broker: &Broker, world: &Rc<Shared>) {
         }
     }
 }
+
+/// The topic that coordinators keep their groups in: it is read by asking them.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Reads a partition again until retention moves its log start no more meanwhile: what is read,
 /// asked and told then belongs to one state. Nobody appends, so there is an end to it.

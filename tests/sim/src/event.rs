@@ -1,10 +1,12 @@
 //! What the clients, the checker and the machine tell the model.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tailwater_broker::metadata::Topic;
 use uuid::Uuid;
 
+use crate::groups::Protocol;
 use crate::history::End;
 use crate::rot::Rotten;
 
@@ -89,6 +91,16 @@ pub(crate) struct KeyedRead {
     /// The wall clock when it was read.
     pub(crate) wall_ms: i64,
     pub(crate) found: Vec<KeyedFound>,
+}
+
+/// A group's committed offsets by partition, as they were told, and as they had to be at least.
+#[derive(Clone, Debug)]
+pub(crate) struct OffsetsRead {
+    pub(crate) protocol: Protocol,
+    pub(crate) floor: BTreeMap<i32, i64>,
+    pub(crate) found: BTreeMap<i32, i64>,
+    /// Among those found is one that nobody has sent.
+    pub(crate) never_sent: bool,
 }
 
 /// What a start found.
@@ -227,6 +239,27 @@ pub(crate) enum Event {
     Ended {
         how: Ended,
     },
+    /// A member was given all of these, in an answer that tells of `epoch`; when it asked, the
+    /// epoch was `floor` at least.
+    GroupAssigned {
+        protocol: Protocol,
+        client: u8,
+        floor: i32,
+        epoch: i32,
+        partitions: Vec<i32>,
+    },
+    /// A member has nothing any more.
+    GroupReleased {
+        protocol: Protocol,
+        client: u8,
+    },
+    /// A commit was acknowledged; `late` if its generation was over.
+    GroupCommitted {
+        protocol: Protocol,
+        epoch: i32,
+        late: bool,
+    },
+    OffsetsRead(Box<OffsetsRead>),
     /// Something rotted while the machine was off.
     Rotted(Rotten),
     /// It is as it was.

@@ -2,6 +2,7 @@
 //! runs. Each step stands for itself, so that a history can be shrunk by leaving steps out.
 
 use crate::choices::Choices;
+use crate::groups::{self, GroupStep};
 use crate::keyed::{self, ProduceKeyed, ReadKeyed};
 
 /// How many names there are for topics.
@@ -132,6 +133,8 @@ pub enum Command {
     ProduceKeyed(ProduceKeyed),
     /// Reads the compacted topic.
     ReadKeyed(ReadKeyed),
+    /// Does something as a member of a group.
+    Group(GroupStep),
 }
 
 /// A produce.
@@ -334,6 +337,7 @@ impl History {
             steps.push(draw.step());
         }
         keyed::weave(seed, &mut steps);
+        groups::weave(seed, &mut steps);
         History {
             seed,
             shards,

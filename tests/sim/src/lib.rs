@@ -11,6 +11,7 @@ mod choices;
 mod clients;
 mod event;
 mod facts;
+mod groups;
 mod history;
 mod keyed;
 mod machine;

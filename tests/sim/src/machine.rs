@@ -34,6 +34,11 @@ const REQUEST_BYTES_MAX: usize = 4 * (16 << 10) + 4096;
 /// What replies may hold: so little that the replies of two slow readers are one too many.
 const REPLY_BYTES: u64 = 1 << 20;
 
+const SETTINGS: [(&str, &str); 2] = [
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.num.partitions", "3"),
+];
+
 /// Small files: rings turn, tails are carried and segments written in every history.
 pub(crate) fn storage_config() -> StorageConfig {
     StorageConfig {
@@ -50,6 +55,15 @@ pub(crate) fn storage_config() -> StorageConfig {
         cleaner_interval_ms: 5,
         ..StorageConfig::new(DATA)
     }
+}
+
+/// Few coordinators, whose snapshots are made often.
+fn settings() -> Result<BrokerSettings, String> {
+    let pairs = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = BrokerSettings::from_pairs(&pairs.into());
+    let mut settings = settings.map_err(|error| error.to_string())?;
+    settings.groups.snapshot_bytes_min = 1_000;
+    Ok(settings)
 }
 
 /// One boot, as the shards and the driver share it.
@@ -203,9 +217,11 @@ impl Boot {
         let recovered = recovered.await.map_err(|error| error.to_string())?;
         let metadata = replayed.expect("it was called");
         let report = recovered.report;
+        let topics = metadata.image().topics();
+        let topics = topics.filter(|topic| *topic.name != *checker::OFFSETS_TOPIC);
         *self.found.borrow_mut() = Some(Started {
             generation: recovered.generation.0,
-            topics: metadata.image().topics().cloned().collect(),
+            topics: topics.cloned().collect(),
             damage: report.damage.iter().map(ToString::to_string).collect(),
             out_of_service: report
                 .out_of_service
@@ -265,7 +281,7 @@ impl Boot {
 }
 
 fn metadata(replay: &MetadataReplay) -> Result<MetadataState, String> {
-    let settings = BrokerSettings::from_pairs(&BTreeMap::new()).map_err(|e| e.to_string())?;
+    let settings = settings()?;
     let snapshot = replay.snapshot.as_deref();
     MetadataState::replay(Arc::new(settings), snapshot, &replay.entries)
         .map_err(|error| error.to_string())

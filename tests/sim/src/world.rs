@@ -8,6 +8,7 @@ use crate::Violation;
 use crate::clients::Client;
 use crate::event::Event;
 use crate::facts::Facts;
+use crate::groups::Told;
 use crate::properties::Property;
 
 /// One history's state outside of the machine.
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) next_fetch: Cell<u64>,
     /// The number of the next record of the compacted topic.
     pub(crate) keyed_ids: Cell<u64>,
+    /// What members of groups were told.
+    pub(crate) told: RefCell<Told>,
     pub(crate) printed: Cell<bool>,
 }
 
@@ -44,6 +47,7 @@ impl Shared {
             operations: Cell::new(0),
             next_fetch: Cell::new(0),
             keyed_ids: Cell::new(0),
+            told: RefCell::default(),
             printed: Cell::new(printed),
         })
     }

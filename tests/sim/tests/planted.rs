@@ -8,7 +8,7 @@ use tailwater_shards::planted::Planted;
 use tailwater_sim::{Options, Violation, run};
 
 /// The bugs, and the properties that each is to be caught by.
-const BUGS: [(Planted, &[&str]); 21] = [
+const BUGS: [(Planted, &[&str]); 24] = [
     (Planted::TimeIndexOffByOne, &["timestamps"]),
     (Planted::AckOneBeforeWrite, &["acknowledged"]),
     (Planted::HighWatermarkTooFar, &["durable", "watermarks"]),
@@ -39,6 +39,12 @@ const BUGS: [(Planted, &[&str]); 21] = [
     (Planted::PartitionsAnsweredEarly, &["metadata"]),
     (Planted::ConfigAnsweredEarly, &["metadata"]),
     (Planted::LogStartAnsweredEarly, &["log_start"]),
+    (Planted::GroupAnsweredEarly, &["group_offsets"]),
+    (
+        Planted::GroupEpochNotWritten,
+        &["group_epochs", "group_owners"],
+    ),
+    (Planted::LateCommitAnswered, &["group_offsets"]),
     (Planted::NewestRecordDropped, &["compacted"]),
     (Planted::TombstoneRemovedTooEarly, &["compacted"]),
     (Planted::OldSegmentUnlinkedFirst, &["compacted"]),

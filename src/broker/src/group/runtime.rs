@@ -14,6 +14,7 @@
 //! When records cannot be appended the machine is ahead of its log. It is thrown away, all who
 //! wait are told that the coordinator is not available, and a machine is read from the log anew.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tailwater_group::{
     Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Topics,
 };
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
+use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{Instant, now, random_uuid, wall_clock_ms};
 use tailwater_storage::{StorageError, Sync, Ticket};
 use uuid::Uuid;
@@ -201,9 +203,10 @@ impl Runtime {
             self.throw_away(&error, outcome.replies);
             return false;
         }
-        let durable = self.appended.get();
+        let early = planted::is(Planted::GroupAnsweredEarly);
+        let durable = self.appended.get().filter(|_| !early);
         for (to, reply) in outcome.replies {
-            let answer = Ok(reply);
+            let answer = Ok(mistaken(reply));
             self.waiting.settle(to.0, Settled { answer, durable });
         }
         true
@@ -227,7 +230,11 @@ impl Runtime {
     }
 
     fn append(&self, records: &[Record]) -> Result<(), StorageError> {
-        let batch = batch_of(records);
+        let records = written(records);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch = batch_of(&records);
         let header = BatchHeader::parse(&batch).expect("it was just built");
         let bytes = batch.len();
         if let Err(error) = self.partition.check_in_service() {
@@ -331,6 +338,30 @@ impl Runtime {
         if let State::Serving(machine) = &*self.state.borrow() {
             machine.check_invariants();
         }
+    }
+}
+
+/// What is written of a step's records: all.
+fn written(records: &[Record]) -> Cow<'_, [Record]> {
+    if !planted::is(Planted::GroupEpochNotWritten) {
+        return Cow::Borrowed(records);
+    }
+    // Keys of committed offsets begin with 0 or 1.
+    let is_offset = |record: &&Record| record.key.get(1).is_some_and(|kind| *kind < 2);
+    Cow::Owned(records.iter().filter(is_offset).cloned().collect())
+}
+
+/// The reply, unless a mistake is planted.
+fn mistaken(reply: Reply) -> Reply {
+    match reply {
+        Reply::Committed(results) if planted::is(Planted::LateCommitAnswered) => {
+            let taken = |result| match result {
+                Err(GroupError::IllegalGeneration) => Ok(()),
+                result => result,
+            };
+            Reply::Committed(results.into_iter().map(taken).collect())
+        }
+        reply => reply,
     }
 }
 

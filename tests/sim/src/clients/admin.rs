@@ -59,7 +59,8 @@ pub(super) async fn carry_out(broker: &Broker, client: &Rc<Client>, command: &Co
         | Command::LeaveGap { .. }
         | Command::Fetch(_)
         | Command::ProduceKeyed(_)
-        | Command::ReadKeyed(_) => {
+        | Command::ReadKeyed(_)
+        | Command::Group(_) => {
             unreachable!("the other clients' part")
         }
     }

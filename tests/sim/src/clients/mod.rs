@@ -4,6 +4,7 @@
 mod admin;
 mod consumer;
 mod keyed;
+mod member;
 mod producer;
 mod session;
 
@@ -89,6 +90,7 @@ pub(crate) struct Client {
     session: RefCell<Session>,
     /// How far the compacted topic reaches, as this client has seen it.
     keyed_end: RefCell<BTreeMap<Tp, i64>>,
+    memberships: RefCell<member::Memberships>,
 }
 
 impl Client {
@@ -111,6 +113,7 @@ impl Client {
                 positions: RefCell::default(),
                 session: RefCell::default(),
                 keyed_end: RefCell::default(),
+                memberships: RefCell::default(),
             })
         };
         (0..crate::history::CLIENTS).map(client).collect()
@@ -256,6 +259,7 @@ pub(crate) async fn serve(broker: Broker, client: Rc<Client>) {
             Command::Fetch(fetch) => consumer::fetch(&broker, &client, fetch).await,
             Command::ProduceKeyed(produce) => keyed::produce(&broker, &client, produce).await,
             Command::ReadKeyed(read) => keyed::read(&broker, &client, read).await,
+            Command::Group(step) => member::carry_out(&broker, &client, *step).await,
             other => {
                 assert_eq!(client.index, ADMIN, "only one client administrates");
                 admin::carry_out(&broker, &client, other).await;

@@ -6,6 +6,9 @@ mod compacted;
 mod duplicates;
 mod durable;
 mod epochs;
+mod group_epochs;
+mod group_offsets;
+mod group_owners;
 mod indexes;
 mod intact;
 mod log_start;
@@ -45,6 +48,9 @@ pub(crate) fn all() -> Vec<Box<dyn Property>> {
         Box::<duplicates::Duplicates>::default(),
         Box::<durable::Durable>::default(),
         Box::<epochs::Epochs>::default(),
+        Box::<group_epochs::GroupEpochs>::default(),
+        Box::<group_offsets::GroupOffsets>::default(),
+        Box::<group_owners::GroupOwners>::default(),
         Box::<indexes::Indexes>::default(),
         Box::<intact::Intact>::default(),
         Box::<log_start::LogStart>::default(),
