@@ -1,0 +1,137 @@
+//! The machine that is measured on: cores, kernel, disk, and what else it is doing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+/// Pins the calling thread.
+pub(crate) fn pin(cpu: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set)
+        .with_context(|| format!("core {cpu} is not one that this process may use"))
+}
+
+/// The cores that this process may use, in order.
+pub(crate) fn usable_cpus() -> anyhow::Result<Vec<usize>> {
+    let set = sched_getaffinity(None).context("the affinity of this process")?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect())
+}
+
+/// Where figures come from. Written beside each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) processor: String,
+    pub(crate) memory: String,
+    pub(crate) kernel: String,
+    pub(crate) device: String,
+    pub(crate) write_cache: String,
+    /// The cores that take the disks' interrupts.
+    pub(crate) disk_interrupt_cores: Vec<usize>,
+    pub(crate) load: String,
+    /// Of the working directory; `unknown` outside a checkout.
+    pub(crate) commit: String,
+}
+
+impl Machine {
+    /// This one, with the disk that `dir` is on.
+    pub(crate) fn describe(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.to_string_lossy();
+        let device = said("findmnt", &["-no", "SOURCE,FSTYPE,OPTIONS", "-T", &path]);
+        Ok(Self {
+            cores: usable_cpus()?.len(),
+            processor: field("/proc/cpuinfo", "model name"),
+            memory: field("/proc/meminfo", "MemTotal"),
+            kernel: said("uname", &["-r"]),
+            write_cache: write_cache(&device),
+            device,
+            disk_interrupt_cores: disk_interrupt_cores(),
+            load: load(),
+            commit: said("git", &["describe", "--always", "--dirty"]),
+        })
+    }
+
+    /// One line.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{} cores ({}), {}, kernel {}, disk {} (write cache: {}; interrupts on cores {:?}), load {}, commit {}",
+            self.cores,
+            self.processor,
+            self.memory,
+            self.kernel,
+            self.device,
+            self.write_cache,
+            self.disk_interrupt_cores,
+            self.load,
+            self.commit
+        )
+    }
+}
+
+/// The machine's load averages.
+pub(crate) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn write_cache(device: &str) -> String {
+    let name = device
+        .split_whitespace()
+        .next()
+        .and_then(|path| path.rsplit('/').next());
+    let path = format!("/sys/block/{}/queue/write_cache", name.unwrap_or(""));
+    fs::read_to_string(path).map_or("unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+/// The cores that have taken most of each disk queue's interrupts.
+pub(crate) fn disk_interrupt_cores() -> Vec<usize> {
+    let text = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    let queues = text
+        .lines()
+        .filter(|line| line.contains("-req.") || line.contains("nvme"));
+    let busiest = |line: &str| {
+        let counts = line
+            .split_whitespace()
+            .skip(1)
+            .map_while(|word| word.parse::<u64>().ok());
+        let most = counts.enumerate().max_by_key(|(_, count)| *count);
+        most.filter(|(_, count)| *count > 0).map(|(core, _)| core)
+    };
+    let mut cores: Vec<usize> = queues.filter_map(busiest).collect();
+    cores.sort_unstable();
+    cores.dedup();
+    cores
+}
+
+fn field(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_default();
+    line.split_once(':')
+        .map_or("unknown", |(_, value)| value)
+        .trim()
+        .to_owned()
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    output.map_or("unknown".to_owned(), |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}

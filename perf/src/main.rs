@@ -1,0 +1,28 @@
+//! Measures brokers that speak the Kafka protocol: a load generator that can be believed, the references
+//! beside it, and a suite with its report. `docs/decisions/perf-suite.md` says what is believed and why.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement of the real world: it has clocks, threads, sockets and files"
+)]
+
+mod answers;
+mod cli;
+mod clock;
+mod connection;
+mod control;
+mod frames;
+mod load;
+mod machine;
+mod poller;
+mod producer;
+mod reader;
+mod schedule;
+mod sink;
+mod times;
+
+fn main() -> anyhow::Result<()> {
+    cli::run()
+}
