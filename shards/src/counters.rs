@@ -57,6 +57,9 @@ counters! {
     WaitsForReplyMemory => "waits_for_reply_memory",
     /// A produce was refused, as the disk is nearly full.
     RefusedDiskFull => "refused_disk_full",
+    /// A group, a member or an offset was refused: the coordinators of the shard have as many as
+    /// they may.
+    RefusedGroupMemory => "refused_group_memory",
     /// A connection was refused: as many as may be are open.
     RefusedConnections => "refused_connections",
     /// A connection was refused: its address has as many as it may.

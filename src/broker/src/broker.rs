@@ -147,10 +147,10 @@ impl Broker {
             generation: seed.generation,
             data_dir: config.data_dir.clone(),
             mesh,
-            storage,
             partitions: RefCell::default(),
             sessions: RefCell::new(sessions),
-            groups: Groups::new(),
+            groups: Groups::new(storage.clone()),
+            storage,
             workspace: RefCell::new(Workspace::new()),
             append_gate: Semaphore::new(1),
             forwarded_fetches: Semaphore::new(FORWARDED_FETCHES_MAX),
@@ -228,6 +228,16 @@ impl Broker {
         let memory = ReplyMemory::new(bytes_max);
         *self.inner.replies.borrow_mut() = memory.clone();
         memory
+    }
+
+    /// Bounds what the groups of this shard may hold; to be said before the first is asked for.
+    pub fn bound_groups(&self, bytes_max: u64) {
+        self.inner.groups.memory.bound(bytes_max);
+    }
+
+    /// What the groups of this shard hold, about.
+    pub fn group_bytes(&self) -> u64 {
+        self.inner.groups.memory.bytes()
     }
 
     /// Looks up offsets; one outcome for each query, in order.

@@ -82,9 +82,6 @@ pub struct GroupConfig {
     pub snapshot_bytes_min: u64,
     /// Groups of one machine. One more is refused.
     pub groups_max: usize,
-    /// Bytes that the groups and offsets of one machine may take as records. What would take more
-    /// is refused.
-    pub bytes_max: u64,
 }
 
 impl Default for GroupConfig {
@@ -106,7 +103,6 @@ impl Default for GroupConfig {
             batch_bytes_max: 8 << 20,
             snapshot_bytes_min: 1 << 20,
             groups_max: 10_000,
-            bytes_max: 256 << 20,
         }
     }
 }

@@ -42,6 +42,11 @@ impl Coordinator {
         &self.config
     }
 
+    /// What groups and offsets take, about.
+    pub fn bytes(&self) -> u64 {
+        self.groups.bytes()
+    }
+
     /// Takes a record of the machine's log, in the order of the log. Records of kinds that are not
     /// known are skipped, as Kafka does.
     ///
@@ -146,7 +151,7 @@ impl Coordinator {
             topics,
             timers: &mut self.timers,
             parked: &mut self.parked,
-            room: self.config.bytes_max.saturating_sub(self.groups.bytes()),
+            room: moment.room,
             outcome: Outcome::default(),
         };
         act(&mut self.groups, &mut step);

@@ -41,11 +41,6 @@ impl Groups {
         check_lengths(request)?;
         let id = &request.group;
         let joins = request.member_epoch == 0;
-        if joins && step.room == 0 {
-            return Err(GroupError::LimitReached(
-                "The coordinator's memory is full.".into(),
-            ));
-        }
         match self.find(id) {
             Some(Group::Consumer(_)) => self.with_consumer(step, id, |group, context, out| {
                 group.heartbeat(context, request, out)
@@ -102,6 +97,12 @@ impl Groups {
     ) -> Result<ConsumerHeartbeatReply, GroupError> {
         let (reply, _) = group.heartbeat(&context(step), request, &mut records)?;
         let id = &request.group;
+        match self.find(id) {
+            Some(old) => step
+                .room
+                .take_old(group.bytes().saturating_sub(old.bytes()))?,
+            None => step.room.take_new(group.bytes())?,
+        }
         self.change(id, |old| {
             if let Group::Classic(classic) = old {
                 classic.refuse_all(step);

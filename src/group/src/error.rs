@@ -97,15 +97,34 @@ pub enum GroupError {
         "Deleting offsets of a topic is forbidden while the consumer group is actively subscribed to it."
     )]
     GroupSubscribedToTopic,
-    /// A bound of the machine is reached.
+    /// A bound of the machine is reached: no further group or member is taken.
     #[error("{0}")]
     LimitReached(String),
+    /// The same: no offset of a partition that has none is taken.
+    #[error("{0}")]
+    CommitLimitReached(String),
     /// The group is of another kind than the request is for.
     #[error("{0}")]
     WrongProtocol(String),
 }
 
 impl GroupError {
+    /// The same refusal, of a commit.
+    pub(crate) fn of_commit(self) -> GroupError {
+        match self {
+            GroupError::LimitReached(why) => GroupError::CommitLimitReached(why),
+            error => error,
+        }
+    }
+
+    /// Whether it is a bound of the whole machine that is reached.
+    pub const fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            GroupError::LimitReached(_) | GroupError::CommitLimitReached(_)
+        )
+    }
+
     /// Kafka's error code.
     pub const fn code(&self) -> i16 {
         match self {
@@ -122,12 +141,14 @@ impl GroupError {
             GroupError::InvalidSessionTimeout => 26,
             GroupError::RebalanceInProgress => 27,
             GroupError::UnsupportedVersion => 35,
+            // As of a commit that the log has no room for: a client gives up, and does not ask again.
+            GroupError::CommitLimitReached(_) => 28,
             GroupError::InvalidRequest(_) => 42,
-            GroupError::LimitReached(_) => 44,
             GroupError::NonEmptyGroup => 68,
             GroupError::GroupIdNotFound(_) => 69,
             GroupError::MemberIdRequired => 79,
-            GroupError::GroupMaxSizeReached => 81,
+            // Clients know it for fatal, whatever they joined with.
+            GroupError::GroupMaxSizeReached | GroupError::LimitReached(_) => 81,
             GroupError::FencedInstanceId => 82,
             GroupError::GroupSubscribedToTopic => 86,
             GroupError::UnknownTopicId => 100,

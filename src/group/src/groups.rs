@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::classic::{self, ClassicGroup};
 use crate::error::GroupError;
 use crate::group::Group;
+use crate::memory::group_bytes;
 use crate::offsets::{Offsets, not_found};
 use crate::outcome::{Record, ReplyTo};
 use crate::records::{GroupValue, Key, OffsetValue, RecordError};
@@ -111,7 +112,8 @@ impl Groups {
                 self.by_id.len()
             )))
         } else {
-            Ok(())
+            let mut room = step.room;
+            room.take_new(group_bytes(group))
         }
     }
 

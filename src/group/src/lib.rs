@@ -20,6 +20,7 @@ mod crossing;
 mod error;
 mod group;
 mod groups;
+mod memory;
 #[cfg(test)]
 mod model;
 mod offsets;
@@ -39,6 +40,7 @@ pub use config::{GroupConfig, MigrationPolicy};
 pub use consumer::TopicPattern;
 pub use coordinator::Coordinator;
 pub use error::GroupError;
+pub use memory::Room;
 pub use outcome::{Moment, Outcome, Record, ReplyTo};
 pub use records::RecordError;
 pub use reply::{

@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::memory::Room;
 use crate::reply::Reply;
 
-/// When a step happens, and the chance it may need: a machine has neither clock nor dice.
+/// When a step happens, the chance it may need, and the memory: a machine has neither clock nor
+/// dice, and others may have a part of its memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     /// Time that never jumps; deadlines count in it.
@@ -16,6 +18,21 @@ pub struct Moment {
     pub wall_ms: i64,
     /// An id nobody has had: the end of a new member's id.
     pub fresh: Uuid,
+    /// How much more the machine may take.
+    pub room: Room,
+}
+
+#[cfg(test)]
+impl Moment {
+    /// A moment of a machine with room for everything.
+    pub(crate) fn at(now: Duration, fresh: impl Into<u128>) -> Moment {
+        Moment {
+            now,
+            wall_ms: 0,
+            fresh: Uuid::from_u128(fresh.into()),
+            room: Room::UNBOUNDED,
+        }
+    }
 }
 
 /// Whom a reply is for: a number that the caller chose and uses once.

@@ -37,6 +37,22 @@ pub enum Reply {
     ConsumerDescribed(Result<ConsumerDescription, GroupError>),
 }
 
+impl Reply {
+    /// Whether a bound of the machine is why all of it, or a part, was refused.
+    pub fn is_at_limit(&self) -> bool {
+        match self {
+            Reply::Joined(Err((error, _)))
+            | Reply::Synced(Err(error))
+            | Reply::ConsumerHeartbeat(Err(error)) => error.is_limit(),
+            Reply::Committed(results) => {
+                let mut errors = results.iter().filter_map(|result| result.as_ref().err());
+                errors.any(GroupError::is_limit)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A join that succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {

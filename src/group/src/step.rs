@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::GroupConfig;
+use crate::memory::Room;
 use crate::outcome::{Moment, Outcome, Record, ReplyTo};
 use crate::reply::Reply;
 use crate::timers::Timers;
@@ -17,8 +18,8 @@ pub(crate) struct Step<'a> {
     pub(crate) timers: &'a mut Timers,
     /// Askers whose replies wait for other members. Two a member at most: its join and its sync.
     pub(crate) parked: &'a mut BTreeSet<ReplyTo>,
-    /// How many bytes more the machine may hold.
-    pub(crate) room: u64,
+    /// How much more the machine may take.
+    pub(crate) room: Room,
     pub(crate) outcome: Outcome,
 }
 

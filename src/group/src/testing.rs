@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     CommitOffsets, Coordinator, FetchOffsets, GroupConfig, GroupError, Heartbeat, Identity,
     JoinGroup, LeaveGroup, LeavingMember, Moment, OffsetToCommit, Outcome, Record, Reply, ReplyTo,
-    Request, SyncGroup, TopicInfo, TopicRef, Topics, WantedOffsets,
+    Request, Room, SyncGroup, TopicInfo, TopicRef, Topics, WantedOffsets,
 };
 
 /// Topics by name.
@@ -48,6 +48,8 @@ pub(crate) struct Rig {
     pub(crate) now: Duration,
     pub(crate) replies: BTreeMap<ReplyTo, Reply>,
     config: Arc<GroupConfig>,
+    /// What the machine may take in all.
+    pub(crate) budget: u64,
     asked: u64,
     steps: u128,
     snapshot: Sliced,
@@ -81,6 +83,7 @@ impl Rig {
             now: Duration::ZERO,
             replies: BTreeMap::new(),
             config,
+            budget: 256 << 20,
             asked: 0,
             steps: 0,
             snapshot: Sliced::default(),
@@ -109,6 +112,7 @@ impl Rig {
             now: self.now,
             wall_ms: self.wall_ms(),
             fresh: Uuid::from_u128(self.steps),
+            room: Room::left(self.machine.bytes(), self.budget),
         }
     }
 

@@ -163,5 +163,6 @@ pub(crate) async fn start(
     };
     let broker = Broker::start(seed.broker, storage.clone(), mesh, &config)
         .map_err(|error| StartError::Storage(error.to_string()))?;
+    broker.bound_groups(program.config.group_memory_bytes());
     Ok(Booted { broker, storage })
 }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::error::StartError;
 use crate::identity::Identity;
-use crate::limits::{REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR};
+use crate::limits::{
+    GROUP_MEMORY_BYTES_MIN, GROUP_MEMORY_DIVISOR, REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR,
+};
 use crate::request_memory::large_frames_bytes;
 
 /// Kafka's name for the largest frame.
@@ -128,6 +130,12 @@ impl ServerConfig {
             put("advertised.listeners", format!("PLAINTEXT://{host}:{port}"));
         }
         pairs
+    }
+
+    /// What the groups of one shard may hold, in bytes.
+    pub(crate) fn group_memory_bytes(&self) -> u64 {
+        let shards = self.cpus.len().max(1) as u64;
+        (self.memory_bytes / shards / GROUP_MEMORY_DIVISOR).max(GROUP_MEMORY_BYTES_MIN)
     }
 
     /// Request memory of one shard, in bytes.

@@ -110,6 +110,13 @@ pub(crate) const REQUEST_MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// hold until they have left, half of it for readers that lag. At the bound a fetch waits before it reads.
 pub(crate) const REPLY_MEMORY_DIVISOR: u64 = 4;
 
+/// The share of a shard's memory, as a divisor, that groups and their offsets may hold, lent by the
+/// tail cache as they grow. At the bound new groups, members and offsets are refused.
+pub(crate) const GROUP_MEMORY_DIVISOR: u64 = 8;
+
+/// Memory for a shard's groups at least.
+pub(crate) const GROUP_MEMORY_BYTES_MIN: u64 = 1024 * 1024;
+
 /// Bytes that a reply which is no fetch may have without a charge. A larger one is charged to the
 /// shard's reply memory until it has left; until then it waits in a line in which one reply is made
 /// at a time.

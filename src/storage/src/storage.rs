@@ -354,6 +354,12 @@ impl Storage {
         }
     }
 
+    /// Has the tail cache do without so many bytes of its share, which others hold; never without
+    /// more than half of it.
+    pub fn lend(&self, bytes: usize) {
+        self.shared.wal.lend_tail_cache(bytes);
+    }
+
     /// Bytes in the tail cache, the read cache and compaction's map.
     #[must_use]
     pub fn cached_bytes(&self) -> usize {

@@ -65,7 +65,7 @@ async fn read(
     }
     let partition = runtime.partition();
     let mut workspace = Workspace::new();
-    let begun = from_snapshot(broker, partition, &mut workspace).await;
+    let begun = from_snapshot(broker, runtime, &mut workspace).await;
     let snapshot_bytes = begun.as_ref().map_or(0, |begun| begun.bytes);
     let (mut machine, mut at) = match begun {
         Some(begun) => (begun.machine, begun.from),
@@ -89,6 +89,7 @@ async fn read(
             let from = partition.log_start();
             records += take_batches(&mut workspace, partition, &slice, from, &mut machine).await?;
         }
+        runtime.note_loading(machine.bytes());
         at = found.next;
     }
     if records > 0 || snapshot_bytes > 0 {
@@ -109,9 +110,10 @@ struct Begun {
 /// The machine of the snapshot; none if there is no snapshot, or it does not hold.
 async fn from_snapshot(
     broker: &Inner,
-    partition: &Partition,
+    runtime: &Runtime,
     workspace: &mut Workspace,
 ) -> Option<Begun> {
+    let partition = runtime.partition();
     // A new coordinator is there at once.
     if partition.log().appended_end().0 == 0 {
         return None;
@@ -132,6 +134,7 @@ async fn from_snapshot(
             tracing::warn!(partition, %error, "a snapshot of groups is left aside");
             return None;
         }
+        runtime.note_loading(machine.bytes());
     }
     Some(Begun {
         machine,

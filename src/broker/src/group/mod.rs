@@ -6,6 +6,7 @@
 
 mod ask;
 mod load;
+mod memory;
 mod offsets_topic;
 mod partition_of;
 mod runtime;
@@ -21,9 +22,11 @@ use std::time::Duration;
 use tailwater_group::ListGroups;
 use tailwater_shards::sync::Notify;
 use tailwater_shards::{now, spawn, timeout};
+use tailwater_storage::Storage;
 
 use crate::broker::Inner;
 use crate::metadata::{Change, OFFSETS_TOPIC, Publication, Topic};
+use memory::GroupMemory;
 use runtime::{Runtime, since_start};
 use waiting::Waiting;
 
@@ -45,6 +48,8 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 /// The coordinators of a shard.
 pub(crate) struct Groups {
     runtimes: RefCell<BTreeMap<i32, Rc<Runtime>>>,
+    /// What all of them may take.
+    pub(crate) memory: Rc<GroupMemory>,
     /// What connections of this shard wait for from coordinators of others, by number.
     parked: Waiting,
     /// Those of other shards that wait for coordinators here.
@@ -56,9 +61,10 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(storage: Storage) -> Self {
         Self {
             runtimes: RefCell::default(),
+            memory: GroupMemory::new(storage),
             parked: Waiting::new(PARKED_MAX),
             remote: RefCell::default(),
             armed: Cell::new(Duration::ZERO),
@@ -100,9 +106,11 @@ impl Groups {
 
     /// Panics if what must hold does not.
     pub(crate) fn check_invariants(&self) {
+        let mut bytes = 0;
         for runtime in self.all() {
-            runtime.check_invariants();
+            bytes += runtime.check_invariants();
         }
+        assert_eq!(bytes, self.memory.bytes(), "memory of groups");
     }
 }
 
@@ -170,7 +178,7 @@ fn open(broker: &Rc<Inner>, topic: &Topic) {
         }
         let partition = broker.partitions.borrow().find(tp);
         if let Ok(partition) = partition {
-            let runtime = Runtime::new(partition);
+            let runtime = Runtime::new(partition, broker.groups.memory.clone());
             let mut runtimes = broker.groups.runtimes.borrow_mut();
             runtimes.insert(tp.partition, runtime.clone());
             spawn("group load", load::load(broker.clone(), runtime)).detach();

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_group::{
-    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Topics,
+    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Room, Topics,
 };
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::planted::{self, Planted};
@@ -30,6 +30,7 @@ use tailwater_shards::{Instant, now, random_uuid, wall_clock_ms};
 use tailwater_storage::{StorageError, Sync, Ticket};
 use uuid::Uuid;
 
+use super::memory::{GroupMemory, Share};
 use super::waiting::{Settled, Slot, Waiting};
 use crate::partition::Partition;
 
@@ -58,6 +59,8 @@ pub(crate) struct Runtime {
     /// How many machines there were: a snapshot is of one.
     machines: Cell<u64>,
     snapshots: Snapshots,
+    /// What the machine takes of the shard's memory.
+    share: Share,
 }
 
 /// When a snapshot is due.
@@ -84,7 +87,7 @@ pub(crate) enum Asked {
 
 impl Runtime {
     /// A coordinator that has yet to be loaded.
-    pub(crate) fn new(partition: Rc<Partition>) -> Rc<Self> {
+    pub(crate) fn new(partition: Rc<Partition>, memory: Rc<GroupMemory>) -> Rc<Self> {
         Rc::new(Self {
             partition,
             state: RefCell::new(State::Loading),
@@ -92,6 +95,7 @@ impl Runtime {
             appended: Cell::new(None),
             machines: Cell::new(0),
             snapshots: Snapshots::default(),
+            share: Share::new(memory),
         })
     }
 
@@ -138,9 +142,17 @@ impl Runtime {
         self.step(|machine, moment| machine.loaded(moment, topics))
     }
 
+    /// A machine that is being loaded takes so much.
+    pub(super) fn note_loading(&self, bytes: u64) {
+        if self.is_loading() {
+            self.share.set(bytes);
+        }
+    }
+
     /// Ends: who waits is told to look for another coordinator.
     pub(crate) fn close(&self) {
         *self.state.borrow_mut() = State::Closed;
+        self.share.set(0);
         self.waiting.refuse_all(&GroupError::NotCoordinator);
     }
 
@@ -195,7 +207,9 @@ impl Runtime {
             let State::Serving(machine) = &mut *state else {
                 return true;
             };
-            event(machine, &moment())
+            let outcome = event(machine, &moment(self.share.memory().room()));
+            self.share.set(machine.bytes());
+            outcome
         };
         if !outcome.records.is_empty()
             && let Err(error) = self.append_all(&outcome.records)
@@ -206,6 +220,7 @@ impl Runtime {
         let early = planted::is(Planted::GroupAnsweredEarly);
         let durable = self.appended.get().filter(|_| !early);
         for (to, reply) in outcome.replies {
+            self.share.memory().note(&reply);
             let answer = Ok(mistaken(reply));
             self.waiting.settle(to.0, Settled { answer, durable });
         }
@@ -254,6 +269,7 @@ impl Runtime {
         let partition = self.partition.name();
         tracing::warn!(partition, %error, "records of groups cannot be written: they are read anew");
         *self.state.borrow_mut() = State::Loading;
+        self.share.set(0);
         // A request that can never be written must not come again and again.
         let refusal = match error {
             StorageError::BatchTooLarge { .. } => GroupError::RecordsTooLarge,
@@ -333,11 +349,13 @@ impl Runtime {
         self.waiting.len()
     }
 
-    /// Panics if what must hold does not.
-    pub(crate) fn check_invariants(&self) {
+    /// Panics if what must hold does not. Gives the memory that it takes.
+    pub(crate) fn check_invariants(&self) -> u64 {
         if let State::Serving(machine) = &*self.state.borrow() {
             machine.check_invariants();
+            assert_eq!(machine.bytes(), self.share.bytes());
         }
+        self.share.bytes()
     }
 }
 
@@ -395,8 +413,9 @@ pub(crate) fn since_start(at: Instant) -> Duration {
     Duration::from_nanos(at.as_nanos())
 }
 
-fn moment() -> Moment {
+fn moment(room: Room) -> Moment {
     Moment {
+        room,
         now: since_start(now()),
         wall_ms: wall_clock_ms(),
         fresh: Uuid::from_bytes(random_uuid()),

@@ -3,6 +3,7 @@
 mod compacting;
 mod fetching;
 mod group_batches;
+mod group_memory;
 mod group_snapshots;
 mod groups;
 mod harness;

@@ -63,7 +63,7 @@ impl ClassicGroup {
             group.insert(member.id.clone(), Member::crossing(member));
         }
         group.protocol = group.select_protocol();
-        group.subscribed = group.subscribed_by_members();
+        group.note_subscribed();
         group.transition(step, State::Stable);
         group.record(step);
         for (id, member) in &mut group.members {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::GroupError;
+use crate::memory::MEMBER_BYTES;
 use crate::outcome::ReplyTo;
 use crate::reply::Reply;
 use crate::request::JoinGroup;
@@ -44,8 +45,7 @@ impl ClassicGroup {
                 GroupError::InconsistentGroupProtocol,
                 &join.member,
             );
-        } else if self.growth(join) > step.room {
-            let full = GroupError::LimitReached("The coordinator's memory is full.".into());
+        } else if let Err(full) = self.make_room(step, join) {
             refuse(step, to, full, &join.member);
         } else if join.member.is_empty() {
             self.join_unknown(step, to, join);
@@ -56,12 +56,18 @@ impl ClassicGroup {
         }
     }
 
-    /// How much more it takes with the join, about.
-    fn growth(&self, join: &JoinGroup) -> u64 {
+    /// Takes the room that the group needs with the join, in its members and in its record.
+    fn make_room(&self, step: &mut Step<'_>, join: &JoinGroup) -> Result<(), GroupError> {
         let holder = join.instance.as_ref().and_then(|i| self.statics.get(i));
         let id = holder.unwrap_or(&join.member);
-        let before = self.members.get(id).map_or(0, |member| member.bytes(id));
-        joining_bytes(join).saturating_sub(before)
+        let bytes = joining_bytes(join);
+        match self.members.get(id) {
+            Some(member) => {
+                let before = member.bytes(id) - member.assignment.len() as u64;
+                step.room.take_old(2 * bytes.saturating_sub(before))
+            }
+            None => step.room.take_new(2 * bytes + MEMBER_BYTES),
+        }
     }
 
     /// Whether the group has room. While members join, those that wait are counted, so that the

@@ -145,7 +145,8 @@ impl Member {
 
     /// What it takes in a record, about.
     pub(super) fn bytes(&self, id: &str) -> u64 {
-        let texts = id.len() + self.client_id.len() + self.client_host.len() + 64;
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
+        let texts = id.len() + instance + self.client_id.len() + self.client_host.len() + 64;
         let protocols = self.protocols.iter().map(protocol_bytes).sum::<usize>();
         (texts + protocols + self.assignment.len()) as u64
     }
@@ -227,7 +228,9 @@ fn protocol_bytes((name, metadata): &(Arc<str>, Bytes)) -> usize {
 /// As [`Member::bytes`], of one that joins and has nothing assigned yet.
 pub(super) fn joining_bytes(join: &JoinGroup) -> u64 {
     let identity = &join.identity;
-    let texts = join.member.len() + identity.client_id.len() + identity.client_host.len() + 64;
+    let instance = join.instance.as_ref().map_or(0, |instance| instance.len());
+    let names = join.member.len() + instance;
+    let texts = names + identity.client_id.len() + identity.client_host.len() + 64;
     let protocols = join.protocols.iter().map(protocol_bytes).sum::<usize>();
     (texts + protocols) as u64
 }

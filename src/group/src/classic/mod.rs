@@ -23,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::GroupError;
+use crate::memory::{MEMBER_BYTES, group_bytes};
 use crate::outcome::Record;
 use crate::records::{GroupValue, Key};
 use crate::step::Step;
@@ -65,7 +66,7 @@ struct Initial {
 }
 
 /// What an id that was given out takes, at most, until its member comes with it or is late.
-const PENDING_BYTES: u64 = 1_200;
+const PENDING_BYTES: u64 = 1_300;
 
 /// A classic group.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ pub(crate) struct ClassicGroup {
     joining: usize,
     /// None if it cannot be told.
     subscribed: Option<BTreeSet<Arc<str>>>,
+    /// What `subscribed` takes, about.
+    subscribed_bytes: u64,
     initial: Option<Initial>,
     join_timer: Option<TimerId>,
     sync_timer: Option<TimerId>,
@@ -120,6 +123,7 @@ impl ClassicGroup {
             supported: BTreeMap::new(),
             joining: 0,
             subscribed: None,
+            subscribed_bytes: 0,
             initial: None,
             join_timer: None,
             sync_timer: None,
@@ -164,7 +168,7 @@ impl ClassicGroup {
         if !group.members.is_empty() {
             group.state = State::Stable;
         }
-        group.subscribed = group.subscribed_by_members();
+        group.note_subscribed();
         group.durable = Some(Bytes::copy_from_slice(bytes));
         group
     }
@@ -182,7 +186,9 @@ impl ClassicGroup {
     /// What it takes, about.
     pub(crate) fn bytes(&self) -> u64 {
         let durable = self.durable.as_ref().map_or(0, |value| value.len() as u64);
-        self.bytes + durable + self.pending.len() as u64 * PENDING_BYTES
+        let pending = self.pending.len() as u64 * PENDING_BYTES;
+        let members = self.members.len() as u64 * MEMBER_BYTES;
+        group_bytes(&self.id) + members + self.bytes + durable + pending + self.subscribed_bytes
     }
 
     /// What its members take, about, without that one.
@@ -295,6 +301,13 @@ impl ClassicGroup {
             .values()
             .map(|member| member.rebalance_timeout_ms);
         timeouts.max().unwrap_or(0).max(0)
+    }
+
+    /// Takes over what its members subscribe to now.
+    fn note_subscribed(&mut self) {
+        self.subscribed = self.subscribed_by_members();
+        let names = self.subscribed.iter().flatten();
+        self.subscribed_bytes = names.map(|name| name.len() as u64 + 64).sum();
     }
 
     /// The topics its members subscribe to, if they are consumers and say so readably.

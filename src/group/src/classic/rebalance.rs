@@ -120,12 +120,12 @@ impl ClassicGroup {
         self.generation = self.generation.saturating_add(1);
         if self.members.is_empty() {
             self.protocol = None;
-            self.subscribed = self.subscribed_by_members();
+            self.note_subscribed();
             self.transition(step, State::Empty);
             self.record(step);
         } else {
             self.protocol = self.select_protocol();
-            self.subscribed = self.subscribed_by_members();
+            self.note_subscribed();
             self.transition(step, State::CompletingRebalance);
             self.answer_joins(step);
         }

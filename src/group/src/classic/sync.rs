@@ -53,9 +53,7 @@ impl ClassicGroup {
 
     fn sync_in_time(&mut self, step: &mut Step<'_>, to: ReplyTo, sync: &SyncGroup) {
         let leads = self.is_leader(&sync.member);
-        let incoming: u64 = sync.assignments.iter().map(|(_, a)| a.len() as u64).sum();
-        if leads && incoming > step.room {
-            let full = GroupError::LimitReached("The coordinator's memory is full.".into());
+        if leads && let Err(full) = step.room.take_old(self.growth_by(sync)) {
             return step.reply(to, Reply::Synced(Err(full)));
         }
         self.note_synced(step, &sync.member);
@@ -69,6 +67,14 @@ impl ClassicGroup {
         if leads {
             self.assign(step, &sync.assignments);
         }
+    }
+
+    /// How much more it takes with what the leader assigns, in its members and in its record.
+    fn growth_by(&self, sync: &SyncGroup) -> u64 {
+        let bytes: usize = sync.assignments.iter().map(|(_, share)| share.len()).sum();
+        let members = self.members.values();
+        let before: usize = members.map(|member| member.assignment.len()).sum();
+        2 * bytes.saturating_sub(before) as u64
     }
 
     /// The leader has assigned: everybody that waits gets its share, nothing if the leader forgot

@@ -55,9 +55,11 @@ impl ConsumerGroup {
             .find_classic(request, &id, &subscription)
             .map_err(|error| (error, request.member.clone()))?;
         let downgrades = self.is_last_but_for(request, context);
+        let told = told_by(request, &subscription, &found.member.told);
+        self.check_memory(context, &found, &told, None)
+            .map_err(|error| (error, request.member.clone()))?;
 
         self.hand_over(&found, out);
-        let told = told_by(request, &subscription, &found.member.told);
         let changed = self.subscribe(context, found.member, told, out);
         self.refresh(context, changed, out);
         let says = owned(context.topics, &subscription.owned);

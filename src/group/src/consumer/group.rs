@@ -14,6 +14,7 @@ use super::member::{Member, target_of_value, target_value};
 use super::timers::{Due, Timers};
 use crate::assignor::{Assignor, Partitions};
 use crate::config::GroupConfig;
+use crate::memory::{MEMBER_BYTES, group_bytes};
 use crate::outcome::{Moment, Record};
 use crate::records::{
     ConsumerGroupValue, ConsumerMemberValue, CurrentValue, Key, RecordError, RegexValue,
@@ -72,14 +73,14 @@ impl ConsumerGroup {
 
     /// What it takes, about.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        group_bytes(&self.id) + self.members.len() as u64 * MEMBER_BYTES + self.bytes
     }
 
     /// What members, targets and expressions take, about, without that member.
     pub(crate) fn bytes_beside(&self, member: &str, instance: Option<&Arc<str>>) -> u64 {
         let holder = instance.and_then(|instance| self.statics.get(instance));
         let found = self.members.get(holder.map_or(member, |id| id));
-        self.bytes - found.map_or(0, |member| told_bytes(&member.told))
+        self.bytes - found.map_or(0, |member| told_bytes(&member.id, &member.told))
     }
 
     /// The group for ListGroups.
@@ -193,14 +194,14 @@ impl ConsumerGroup {
     // What the log says, applied. Everything that changes a group goes through these.
 
     pub(super) fn apply_told(&mut self, id: &Arc<str>, told: ConsumerMemberValue) {
-        self.bytes += told_bytes(&told);
+        self.bytes += told_bytes(id, &told);
         let member = self.members.entry(id.clone()).or_insert_with(|| {
             let member = Member::new(id.clone());
-            self.bytes += told_bytes(&member.told);
+            self.bytes += told_bytes(&member.id, &member.told);
             member
         });
         let before = std::mem::replace(&mut member.told, told);
-        self.bytes -= told_bytes(&before);
+        self.bytes -= told_bytes(id, &before);
         let before = before.instance;
         let now = member.told.instance.clone();
         if before != now {
@@ -221,7 +222,7 @@ impl ConsumerGroup {
 
     fn apply_gone(&mut self, id: &Arc<str>) {
         if let Some(member) = self.members.remove(id) {
-            self.bytes -= told_bytes(&member.told);
+            self.bytes -= told_bytes(&member.id, &member.told);
             self.disown(&member);
             self.forget_instance(id, member.told.instance);
         }
@@ -243,9 +244,9 @@ impl ConsumerGroup {
 
     /// Puts a member in place of the one of its id, with what it has.
     pub(super) fn apply_current(&mut self, member: Member) {
-        self.bytes += told_bytes(&member.told);
+        self.bytes += told_bytes(&member.id, &member.told);
         if let Some(before) = self.members.remove(&member.id) {
-            self.bytes -= told_bytes(&before.told);
+            self.bytes -= told_bytes(&before.id, &before.told);
             self.disown(&before);
         }
         for lists in [&member.assigned, &member.to_revoke] {
@@ -273,12 +274,12 @@ impl ConsumerGroup {
     fn apply_regex(&mut self, regex: &Arc<str>, value: Option<RegexValue>) {
         let old = match value {
             Some(value) => {
-                self.bytes += regex_bytes(&value);
+                self.bytes += regex_bytes(regex, &value);
                 self.regexes.insert(regex.clone(), value)
             }
             None => self.regexes.remove(regex),
         };
-        self.bytes -= old.map_or(0, |old| regex_bytes(&old));
+        self.bytes -= old.map_or(0, |old| regex_bytes(regex, &old));
     }
 
     // The same, and written.
@@ -510,9 +511,17 @@ impl ConsumerGroup {
     /// Panics if the group contradicts itself.
     pub(crate) fn check_invariants(&self) {
         assert!(self.target_epoch <= self.epoch, "a target of later");
-        let members: u64 = self.members.values().map(|it| told_bytes(&it.told)).sum();
+        let members: u64 = self
+            .members
+            .values()
+            .map(|it| told_bytes(&it.id, &it.told))
+            .sum();
         let targets: u64 = self.targets.values().map(target_bytes).sum();
-        let regexes: u64 = self.regexes.values().map(regex_bytes).sum();
+        let regexes: u64 = self
+            .regexes
+            .iter()
+            .map(|(regex, value)| regex_bytes(regex, value))
+            .sum();
         let owned = PARTITION_BYTES * self.owners.len() as u64;
         assert_eq!(self.bytes, members + targets + regexes + owned, "bytes");
         let mut owned = 0;
@@ -551,11 +560,14 @@ impl ConsumerGroup {
 /// What a partition that somebody has, or is to have, takes.
 const PARTITION_BYTES: u64 = 96;
 
-fn names_bytes(names: &[Arc<str>]) -> u64 {
+/// What a partition takes that the group begins to read: its owner, and its place in a target.
+pub(super) const READ_PARTITION_BYTES: u64 = PARTITION_BYTES + PARTITION_BYTES / 4;
+
+pub(super) fn names_bytes(names: &[Arc<str>]) -> u64 {
     names.iter().map(|name| name.len() as u64 + 32).sum()
 }
 
-fn told_bytes(told: &ConsumerMemberValue) -> u64 {
+pub(super) fn told_bytes(id: &str, told: &ConsumerMemberValue) -> u64 {
     let classic = told.classic.as_ref().map_or(0, |classic| {
         let protocols = classic.protocols.iter();
         protocols
@@ -569,19 +581,19 @@ fn told_bytes(told: &ConsumerMemberValue) -> u64 {
         &told.assignor,
     ];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-    let own = texts + classic + told.client_id.len() + told.client_host.len() + 512;
+    let own = texts + classic + told.client_id.len() + told.client_host.len() + id.len() + 256;
     own as u64 + names_bytes(&told.topic_names)
 }
 
 fn target_bytes(target: &Partitions) -> u64 {
     let lists = target.values();
     64 + lists
-        .map(|list| PARTITION_BYTES / 4 * list.len() as u64 + 64)
+        .map(|list| PARTITION_BYTES / 4 * list.len() as u64 + 128)
         .sum::<u64>()
 }
 
-fn regex_bytes(regex: &RegexValue) -> u64 {
-    64 + names_bytes(&regex.topics)
+fn regex_bytes(regex: &str, value: &RegexValue) -> u64 {
+    128 + regex.len() as u64 + names_bytes(&value.topics)
 }
 
 /// When `ms` milliseconds will have gone by.

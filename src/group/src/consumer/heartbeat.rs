@@ -126,7 +126,8 @@ impl ConsumerGroup {
         self.check_room(&id, context.config)?;
         let found = self.find(&id, request)?;
         let told = told_by(request, &found.member.told);
-        self.check_regex(&told)?;
+        let pattern = self.check_regex(&told)?;
+        self.check_memory(context, &found, &told, pattern.as_ref())?;
 
         let before = found.member.assigned.clone();
         self.hand_over(&found, out);
@@ -226,11 +227,14 @@ impl ConsumerGroup {
     }
 
     /// Refuses a regular expression that nobody uses yet and that does not compile.
-    pub(super) fn check_regex(&self, told: &ConsumerMemberValue) -> Result<(), GroupError> {
+    pub(super) fn check_regex(
+        &self,
+        told: &ConsumerMemberValue,
+    ) -> Result<Option<TopicPattern>, GroupError> {
         match told.topic_regex.as_deref() {
-            None | Some("") => Ok(()),
-            Some(regex) if self.regexes.contains_key(regex) => Ok(()),
-            Some(regex) => TopicPattern::compile(regex).map(|_| ()),
+            None | Some("") => Ok(None),
+            Some(regex) if self.regexes.contains_key(regex) => Ok(None),
+            Some(regex) => TopicPattern::compile(regex).map(Some),
         }
     }
 

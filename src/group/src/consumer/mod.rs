@@ -18,6 +18,7 @@ mod heartbeat;
 mod member;
 mod pattern;
 mod reconcile;
+mod room;
 mod target;
 mod timers;
 

@@ -168,11 +168,7 @@ impl World {
         event: impl FnOnce(&mut ConsumerGroup, &Context<'_>, &mut Vec<Record>) -> Answer,
     ) {
         self.names += 1;
-        let moment = Moment {
-            now: self.now,
-            wall_ms: 0,
-            fresh: Uuid::from_u128(u128::from(self.names)),
-        };
+        let moment = Moment::at(self.now, self.names);
         let context = Context {
             moment: &moment,
             config: &self.config,
@@ -460,11 +456,7 @@ impl World {
             client.must_sync = false;
         }
         self.group = self.rebuilt(&mut self.durable.iter());
-        let moment = Moment {
-            now: self.now,
-            wall_ms: 0,
-            fresh: Uuid::nil(),
-        };
+        let moment = Moment::at(self.now, 0_u64);
         self.group.loaded(&moment, &self.config);
         self.top_epoch = self.group.epoch;
         self.epochs.clear();

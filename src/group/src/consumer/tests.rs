@@ -531,6 +531,7 @@ fn an_empty_group_is_of_whichever_protocol_comes_next() {
 }
 
 mod heartbeats;
+mod room;
 mod statics;
 
 #[test]

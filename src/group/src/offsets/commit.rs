@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::error::GroupError;
 use crate::groups::Groups;
+use crate::memory::group_bytes;
 use crate::records::OffsetValue;
 use crate::request::{CommitOffsets, DeleteOffsets, OffsetToCommit, TopicRef};
 use crate::step::Step;
@@ -73,7 +74,9 @@ impl Groups {
                 self.note_commit(step, &commit.group, &commit.member);
                 Ok(())
             }
-            None if commit.generation_or_epoch < 0 => self.may_create(step, &commit.group),
+            None if commit.generation_or_epoch < 0 => self
+                .may_create(step, &commit.group)
+                .map_err(GroupError::of_commit),
             None => Err(GroupError::GroupIdNotFound(format!(
                 "Group {} not found.",
                 commit.group
@@ -103,13 +106,7 @@ impl Groups {
             expire_ms: expire_ms.map(|ms| step.moment.wall_ms.saturating_add(ms)),
             topic: id,
         };
-        // It takes the place of the one before: a group goes on where there is no room for more.
-        let before = self.offsets.find(&commit.group, topic, offset.partition);
-        let room = step.room + before.map_or(0, super::bytes_of);
-        let taken = super::bytes_of(&value);
-        step.room = room
-            .checked_sub(taken)
-            .ok_or_else(|| GroupError::LimitReached("The coordinator's memory is full.".into()))?;
+        self.make_room(step, &commit.group, topic, offset.partition, &value)?;
         step.record(key(&commit.group, topic, offset.partition).record(value.encode()));
         self.offsets.put(
             &commit.group,
@@ -119,6 +116,33 @@ impl Groups {
         );
         self.ensure(&commit.group);
         Ok(())
+    }
+
+    /// Takes the room for an offset. One that takes the place of another with as much metadata needs
+    /// none: a group goes on where there is no room for more.
+    fn make_room(
+        &self,
+        step: &mut Step<'_>,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        value: &OffsetValue,
+    ) -> Result<(), GroupError> {
+        let taken = match self.offsets.find(group, topic, partition) {
+            Some(before) => {
+                let more = super::bytes_of(value).saturating_sub(super::bytes_of(before));
+                step.room.take_old(more)
+            }
+            None => {
+                let of_group = match self.find(group) {
+                    Some(_) => 0,
+                    None => group_bytes(group),
+                };
+                let more = of_group + self.offsets.growth(group, topic, value);
+                step.room.take_new(more)
+            }
+        };
+        taken.map_err(GroupError::of_commit)
     }
 
     /// Handles a deletion of offsets: of each partition by itself.

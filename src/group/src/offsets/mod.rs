@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 pub(crate) use commit::not_found;
 
+use crate::memory::{COMMITTED_BYTES, METADATA_BYTES, OFFSET_BYTES, TOPIC_BYTES};
 use crate::outcome::Record;
 use crate::records::{Key, OffsetValue};
 
@@ -25,9 +26,19 @@ pub(crate) struct Offsets {
     bytes: u64,
 }
 
-/// What an offset takes, about: its names are shared.
+/// What an offset takes, about.
 fn bytes_of(value: &OffsetValue) -> u64 {
-    128 + value.metadata.len() as u64
+    OFFSET_BYTES + METADATA_BYTES.max(value.metadata.len() as u64)
+}
+
+/// What the name of a topic takes that a group has offsets of, about.
+fn topic_bytes(topic: &str) -> u64 {
+    TOPIC_BYTES + topic.len() as u64
+}
+
+/// What a group takes that has offsets, besides them.
+fn committed_bytes(group: &str) -> u64 {
+    COMMITTED_BYTES + group.len() as u64
 }
 
 fn key(group: &Arc<str>, topic: &Arc<str>, partition: i32) -> Key {
@@ -67,13 +78,23 @@ impl Offsets {
         partition: i32,
         value: OffsetValue,
     ) {
-        self.bytes += bytes_of(&value);
+        self.bytes += self.growth(group, topic, &value);
         let topics = self.by_group.entry(group.clone()).or_default();
         let old = topics
             .entry(topic.clone())
             .or_default()
             .insert(partition, value);
         self.bytes -= old.as_ref().map_or(0, bytes_of);
+    }
+
+    /// What a partition's offset takes with the names that are not here yet, about.
+    fn growth(&self, group: &str, topic: &str, value: &OffsetValue) -> u64 {
+        let names = match self.of(group) {
+            None => committed_bytes(group) + topic_bytes(topic),
+            Some(topics) if !topics.contains_key(topic) => topic_bytes(topic),
+            Some(_) => 0,
+        };
+        names + bytes_of(value)
     }
 
     /// Forgets an offset.
@@ -88,9 +109,11 @@ impl Offsets {
         self.bytes -= old.as_ref().map_or(0, bytes_of);
         if partitions.is_empty() {
             topics.remove(topic);
+            self.bytes -= topic_bytes(topic);
         }
         if topics.is_empty() {
             self.by_group.remove(group);
+            self.bytes -= committed_bytes(group);
         }
     }
 
@@ -99,7 +122,9 @@ impl Offsets {
         let Some(topics) = self.by_group.remove(group) else {
             return;
         };
+        self.bytes -= committed_bytes(group);
         for (topic, partitions) in topics {
+            self.bytes -= topic_bytes(&topic);
             for (partition, value) in partitions {
                 self.bytes -= bytes_of(&value);
                 records.push(key(group, &topic, partition).tombstone());
@@ -131,10 +156,12 @@ impl Offsets {
     /// Panics if they contradict themselves.
     pub(crate) fn check_invariants(&self) {
         let mut bytes = 0;
-        for topics in self.by_group.values() {
+        for (group, topics) in &self.by_group {
             assert!(!topics.is_empty(), "a group without offsets");
-            for partitions in topics.values() {
+            bytes += committed_bytes(group);
+            for (topic, partitions) in topics {
                 assert!(!partitions.is_empty(), "a topic without offsets");
+                bytes += topic_bytes(topic);
                 bytes += partitions.values().map(bytes_of).sum::<u64>();
             }
         }

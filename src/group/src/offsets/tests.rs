@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::testing::{Rig, leave, old_join, simple_commit, subscription, to_commit};
 use crate::{
-    CommitOffsets, DeleteOffsets, FetchOffsets, FetchedOffsets, GroupConfig, GroupError, JoinGroup,
+    CommitOffsets, DeleteOffsets, FetchOffsets, FetchedOffsets, GroupError, JoinGroup,
     OffsetToCommit, Reply, Request, TopicInfo, TopicRef, WantedOffsets,
 };
 
@@ -381,20 +381,53 @@ fn the_offsets_of_a_deleted_topic_are_removed_a_batch_at_a_time() {
 }
 
 #[test]
-fn a_full_machine_takes_no_further_offset() {
-    let mut rig = Rig::new(GroupConfig {
-        bytes_max: 300,
-        ..GroupConfig::default()
-    });
-    let offsets = (0..3)
-        .map(|partition| to_commit("alpha", partition, 1))
-        .collect();
-    let results = rig.commit(simple_commit("g", offsets));
-    assert_eq!(results[..2], [Ok(()), Ok(())]);
-    assert!(matches!(results[2], Err(GroupError::LimitReached(_))));
-    let on = simple_commit("g", vec![to_commit("alpha", 0, 2)]);
-    assert_eq!(rig.commit(on), [Ok(())], "what is there goes on");
-    assert_eq!(rig.offset("g", "alpha", 0), 2);
+fn a_full_machine_takes_no_further_offset_and_goes_on_with_those_it_has() {
+    let mut rig = Rig::eager();
+    rig.budget = 5_000;
+    let commit = |group: &str, topic: &str, metadata: &str| {
+        let offset = OffsetToCommit {
+            metadata: Some(metadata.into()),
+            ..to_commit(topic, 0, 1)
+        };
+        simple_commit(group, vec![offset])
+    };
+    let all = (0..4).map(|partition| to_commit("alpha", partition, 1));
+    let results = rig.commit(simple_commit("g", all.collect()));
+    assert_eq!(results, vec![Ok(()); 4]);
+    for (group, topic) in [("g", "beta"), ("h", "alpha")] {
+        rig.budget = rig.machine.bytes() * 8 / 7 + 500;
+        let refused = rig.commit(commit(group, topic, ""));
+        let error = refused[0].clone().unwrap_err();
+        assert!(matches!(error, GroupError::CommitLimitReached(_)));
+        assert_eq!(error.code(), 28);
+    }
+    let taken = rig.machine.bytes();
+    rig.budget = 0;
+    for metadata in ["", &"m".repeat(64), "m"] {
+        assert_eq!(rig.commit(commit("g", "alpha", metadata)), [Ok(())]);
+    }
+    let longer = rig.commit(commit("g", "alpha", &"m".repeat(65)));
+    assert!(matches!(longer[0], Err(GroupError::CommitLimitReached(_))));
+    assert_eq!(rig.machine.bytes(), taken, "what is there goes on");
+}
+
+#[test]
+fn names_are_counted() {
+    let mut rig = Rig::eager();
+    let before = rig.machine.bytes();
+    let topic = "t".repeat(249);
+    let id = Uuid::from_u128(9);
+    let info = TopicInfo { id, partitions: 1 };
+    rig.topics.0.insert(topic.clone(), info);
+    for number in 0..10 {
+        let group = format!("{number}").repeat(10_000);
+        let results = rig.commit(simple_commit(&group, vec![to_commit(&topic, 0, 1)]));
+        assert_eq!(results, [Ok(())]);
+    }
+    assert!(rig.machine.bytes() - before > 10 * (2 * 10_000 + 249));
+    rig.topics.0.remove(&topic);
+    rig.topics_changed();
+    assert_eq!(rig.machine.bytes(), before, "all of it is given back");
 }
 
 #[test]

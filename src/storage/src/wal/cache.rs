@@ -18,6 +18,8 @@ pub(crate) struct TailCache {
     commits: VecDeque<CachedCommit>,
     bytes: usize,
     bytes_max: usize,
+    /// What of `bytes_max` others have.
+    lent: usize,
 }
 
 impl TailCache {
@@ -26,6 +28,7 @@ impl TailCache {
             commits: VecDeque::new(),
             bytes: 0,
             bytes_max,
+            lent: 0,
         }
     }
 
@@ -37,7 +40,7 @@ impl TailCache {
 
     /// Drops the oldest commits' slices until the rest is within the bound.
     pub(crate) fn shrink(&mut self) {
-        while self.bytes > self.bytes_max {
+        while self.bytes > self.bytes_max - self.lent {
             let Some(oldest) = self.commits.pop_front() else {
                 break;
             };
@@ -46,6 +49,11 @@ impl TailCache {
                 log.forget_memory(base, oldest.lsn);
             }
         }
+    }
+
+    /// Others have so much of its share: at most half of it.
+    pub(crate) fn lend(&mut self, bytes: usize) {
+        self.lent = bytes.min(self.bytes_max / 2);
     }
 
     pub(crate) fn bytes(&self) -> usize {

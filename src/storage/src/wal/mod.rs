@@ -441,6 +441,12 @@ impl Wal {
         self.stopping.get()
     }
 
+    /// How much of the tail cache's share others have now.
+    pub(crate) fn lend_tail_cache(&self, bytes: usize) {
+        // It shrinks with the next commit, which is what makes it grow.
+        self.tail_cache.borrow_mut().lend(bytes);
+    }
+
     /// Bytes of the commits whose memory is kept.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.tail_cache.borrow().bytes()

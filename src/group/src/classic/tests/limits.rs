@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::testing::{Rig, join, old_join};
-use crate::{GroupConfig, GroupError, JoinGroup, Request};
+use crate::testing::{Rig, join, old_join, sync};
+use crate::{GroupConfig, GroupError, JoinGroup, Reply, Request};
+
 #[test]
 fn a_full_group_turns_new_members_away() {
     let mut rig = Rig::new(GroupConfig {
@@ -26,14 +27,14 @@ fn a_full_group_turns_new_members_away() {
 fn a_full_machine_takes_no_further_group_and_no_further_bytes() {
     let mut rig = Rig::new(GroupConfig {
         groups_max: 1,
-        bytes_max: 1_000,
         ..GroupConfig::default()
     });
+    rig.budget = 10_000;
     rig.member_id("g");
     let (error, _) = rig.refused_join(join("h", ""));
     assert!(matches!(error, GroupError::LimitReached(_)));
     let large = JoinGroup {
-        protocols: vec![("range".into(), Bytes::from(vec![0; 1_000]))],
+        protocols: vec![("range".into(), Bytes::from(vec![0; 10_000]))],
         ..join("g", "")
     };
     let (error, _) = rig.refused_join(large);
@@ -41,11 +42,47 @@ fn a_full_machine_takes_no_further_group_and_no_further_bytes() {
 }
 
 #[test]
+fn members_of_today_rebalance_where_no_other_finds_room() {
+    let mut rig = Rig::eager();
+    let (ids, generation) = rig.stable("g", 2);
+    // New ones find no room; those of today may still grow a little.
+    rig.budget = rig.machine.bytes() * 8 / 7;
+    for group in ["g", "h"] {
+        let (error, _) = rig.refused_join(join(group, ""));
+        assert!(matches!(error, GroupError::LimitReached(_)));
+        assert_eq!(error.code(), 81);
+    }
+    assert_eq!(rig.beat("g", generation, &ids[0]), Ok(()));
+    let again = |id: &str| JoinGroup {
+        protocols: vec![("range".into(), Bytes::from(vec![0; 100]))],
+        ..join("g", id)
+    };
+    let waiting: Vec<_> = ids
+        .iter()
+        .map(|id| rig.send(Request::Join(again(id))))
+        .collect();
+    rig.pass(0);
+    let joined: Vec<_> = waiting.into_iter().map(|to| rig.joined(to)).collect();
+    assert!(
+        joined
+            .iter()
+            .all(|joined| joined.generation == generation + 1)
+    );
+    // What is far beyond its room is refused, and the group is as it was.
+    let mut share = sync("g", generation + 1, &joined[0].leader, &[]);
+    share.assignments = vec![(ids[0].clone(), Bytes::from(vec![0; 100_000]))];
+    let reply = rig.ask(Request::Sync(share));
+    assert!(matches!(
+        reply,
+        Reply::Synced(Err(GroupError::LimitReached(_)))
+    ));
+    assert_eq!(rig.beat("g", generation + 1, &ids[1]), Ok(()));
+}
+
+#[test]
 fn ids_that_were_given_out_and_names_of_assignors_fill_a_machine() {
-    let mut rig = Rig::new(GroupConfig {
-        bytes_max: 100_000,
-        ..GroupConfig::default()
-    });
+    let mut rig = Rig::new(GroupConfig::default());
+    rig.budget = 100_000;
     let ids = (0..1_000).take_while(|_| {
         let (error, _) = rig.refused_join(join("g", ""));
         error == GroupError::MemberIdRequired
