@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::GroupConfig;
 use crate::groups::Groups;
 use crate::outcome::{Moment, Outcome, Record, ReplyTo};
+use crate::parts::SnapshotCursor;
 use crate::records::RecordError;
 use crate::request::Request;
 use crate::step::Step;
@@ -101,26 +102,27 @@ impl Coordinator {
         self.timers.next()
     }
 
-    /// Takes notice that topics came, went or grew: offsets of those that are gone are removed.
-    pub fn topics_changed(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
-        self.step(moment, topics, Groups::remove_deleted_topics)
+    /// Takes notice that topics were deleted: their offsets are removed, and none of them is shown
+    /// any more.
+    pub fn topics_deleted(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
+        self.step(moment, topics, Groups::topics_deleted)
     }
 
     /// Records that rebuild the machine: the newest of each key.
     pub fn snapshot(&self) -> Vec<Record> {
-        self.groups.snapshot()
+        self.groups.snapshot_after(None, usize::MAX).0
     }
 
-    /// Records that rebuild some of the groups: those after the group `after`, in the order of
-    /// their ids, until they take about `bytes`; and the group to go on after, if there are more.
+    /// Some of the records that rebuild the machine: those behind `after`, until they have `bytes`
+    /// or one is longer; and where to go on, if there may be more.
     ///
     /// Steps may be made between two calls. Whoever replays what all calls gave, and then every
     /// record since the first one, has the machine that all records make.
     pub fn snapshot_after(
         &self,
-        after: Option<&str>,
+        after: Option<&SnapshotCursor>,
         bytes: usize,
-    ) -> (Vec<Record>, Option<Arc<str>>) {
+    ) -> (Vec<Record>, Option<SnapshotCursor>) {
         self.groups.snapshot_after(after, bytes)
     }
 

@@ -8,6 +8,7 @@ use crate::classic::ClassicGroup;
 use crate::consumer::ConsumerGroup;
 use crate::error::GroupError;
 use crate::outcome::{Record, ReplyTo};
+use crate::parts::Place;
 use crate::reply::Listed;
 use crate::request::{CommitOffsets, FetchOffsets};
 use crate::step::Step;
@@ -159,12 +160,13 @@ impl Group {
         }
     }
 
-    /// Records that rebuild it.
-    pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
-        match self {
-            Group::Classic(group) => group.snapshot(records),
-            Group::Consumer(group) => group.snapshot(records),
-        }
+    /// Records that rebuild it, behind a place.
+    pub(crate) fn parts(&self, after: &Place) -> impl Iterator<Item = (Place, Record)> {
+        let (classic, consumer) = match self {
+            Group::Classic(group) => (group.part(after), None),
+            Group::Consumer(group) => (None, Some(group.parts(after))),
+        };
+        classic.into_iter().chain(consumer.into_iter().flatten())
     }
 
     /// Who waits for other members.

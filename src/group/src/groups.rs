@@ -10,8 +10,9 @@ use crate::classic::{self, ClassicGroup};
 use crate::error::GroupError;
 use crate::group::Group;
 use crate::memory::group_bytes;
-use crate::offsets::{Offsets, not_found};
+use crate::offsets::{Offsets, Spot, not_found};
 use crate::outcome::{Record, ReplyTo};
+use crate::parts::{Place, SnapshotCursor};
 use crate::records::{GroupValue, Key, OffsetValue, RecordError};
 use crate::reply::{Description, Listed, Reply};
 use crate::request::{JoinGroup, LeaveGroup, ListGroups, Request, SyncGroup};
@@ -30,6 +31,10 @@ pub(crate) struct Groups {
     pub(crate) retention_timer: Option<TimerId>,
     /// When more offsets of deleted topics are removed, if not all were.
     pub(crate) deleted_timer: Option<TimerId>,
+    /// Where the look for expired offsets goes on, if it has begun.
+    pub(crate) expiring: Option<Spot>,
+    /// Where the removal of offsets of deleted topics goes on, if it has begun.
+    pub(crate) removing: Option<Spot>,
     /// What the groups take, about.
     bytes: u64,
 }
@@ -342,7 +347,7 @@ impl Groups {
         }
         self.set_retention_timer(step, step.config.offsets_retention_check_ms.max(1));
         // A topic may have been deleted just before the end, and made again since.
-        self.remove_deleted_topics(step);
+        self.topics_deleted(step);
     }
 
     /// Does what one timer is for.
@@ -366,32 +371,25 @@ impl Groups {
         }
     }
 
-    /// Records that rebuild groups and offsets.
-    pub(crate) fn snapshot(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for group in self.by_id.values() {
-            group.snapshot(&mut records);
-        }
-        self.offsets.snapshot(&mut records);
-        records
-    }
-
-    /// As [`Groups::snapshot`], of the groups after one, until they take about `bytes`.
+    /// Records that rebuild groups and offsets: those behind `after`, until they have `bytes`.
     pub(crate) fn snapshot_after(
         &self,
-        after: Option<&str>,
+        after: Option<&SnapshotCursor>,
         bytes: usize,
-    ) -> (Vec<Record>, Option<Arc<str>>) {
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    ) -> (Vec<Record>, Option<SnapshotCursor>) {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Included(&*after.group));
         let (mut records, mut taken) = (Vec::new(), 0);
-        for (id, group) in self.by_id.range::<str, _>((after, Bound::Unbounded)) {
-            let before = records.len();
-            group.snapshot(&mut records);
-            self.offsets.snapshot_of(id, &mut records);
-            let new = records.iter().skip(before);
-            taken += new.map(Record::bytes).sum::<usize>();
-            if taken >= bytes {
-                return (records, Some(id.clone()));
+        for (id, group) in self.by_id.range::<str, _>((from, Bound::Unbounded)) {
+            let begun = after.filter(|after| after.group == *id);
+            let place = begun.map_or_else(Place::start, |begun| begun.place.clone());
+            let parts = group.parts(&place).chain(self.offsets.parts(id, &place));
+            for (place, record) in parts {
+                taken += record.bytes();
+                records.push(record);
+                if taken >= bytes {
+                    let group = id.clone();
+                    return (records, Some(SnapshotCursor { group, place }));
+                }
             }
         }
         (records, None)
@@ -400,7 +398,7 @@ impl Groups {
     /// Panics if they contradict themselves. Gives the timers that are set and who waits.
     pub(crate) fn check_invariants(&self) -> (Vec<TimerId>, Vec<ReplyTo>) {
         self.offsets.check_invariants();
-        assert!(self.offsets.groups().all(|id| self.by_id.contains_key(id)));
+        assert!(self.offsets.all_of(|id| self.by_id.contains_key(id)));
         let bytes: u64 = self.by_id.values().map(Group::bytes).sum();
         assert_eq!(bytes, self.bytes, "bytes of groups");
         let own = [self.retention_timer, self.deleted_timer];

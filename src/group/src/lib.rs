@@ -25,6 +25,7 @@ mod memory;
 mod model;
 mod offsets;
 mod outcome;
+mod parts;
 mod records;
 mod reply;
 mod request;
@@ -42,6 +43,7 @@ pub use coordinator::Coordinator;
 pub use error::GroupError;
 pub use memory::Room;
 pub use outcome::{Moment, Outcome, Record, ReplyTo};
+pub use parts::SnapshotCursor;
 pub use records::RecordError;
 pub use reply::{
     ClassicMember, ConsumerDescription, ConsumerHeartbeatReply, ConsumerMember, Description,

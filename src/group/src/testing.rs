@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     CommitOffsets, Coordinator, FetchOffsets, GroupConfig, GroupError, Heartbeat, Identity,
     JoinGroup, LeaveGroup, LeavingMember, Moment, OffsetToCommit, Outcome, Record, Reply, ReplyTo,
-    Request, Room, SyncGroup, TopicInfo, TopicRef, Topics, WantedOffsets,
+    Request, Room, SnapshotCursor, SyncGroup, TopicInfo, TopicRef, Topics, WantedOffsets,
 };
 
 /// Topics by name.
@@ -55,12 +55,12 @@ pub(crate) struct Rig {
     snapshot: Sliced,
 }
 
-/// A snapshot that is made a group at a time, between the steps.
+/// A snapshot that is made of one or some records at a time, between the steps.
 #[derive(Debug, Default)]
 struct Sliced {
     /// How long the log was when it was begun.
     from: usize,
-    after: Option<Arc<str>>,
+    after: Option<SnapshotCursor>,
     records: Vec<Record>,
 }
 
@@ -130,10 +130,11 @@ impl Rig {
         self.take_snapshot();
     }
 
-    /// Takes the next group into the snapshot. With the last one it must lead to the machine.
+    /// Takes the next records into the snapshot. With the last ones it must lead to the machine.
     fn take_snapshot(&mut self) {
         let after = self.snapshot.after.take();
-        let (records, next) = self.machine.snapshot_after(after.as_deref(), 1);
+        let bytes = [1, 300, 1 << 20][usize::try_from(self.steps % 3).unwrap()];
+        let (records, next) = self.machine.snapshot_after(after.as_ref(), bytes);
         self.snapshot.records.extend(records);
         self.snapshot.after = next;
         if self.snapshot.after.is_some() {
@@ -214,7 +215,7 @@ impl Rig {
 
     pub(crate) fn topics_changed(&mut self) {
         let moment = self.moment();
-        let outcome = self.machine.topics_changed(&moment, &self.topics);
+        let outcome = self.machine.topics_deleted(&moment, &self.topics);
         self.take(outcome);
     }
 

@@ -148,15 +148,10 @@ pub(crate) fn take_over(broker: &Rc<Inner>, publication: &Publication, before: O
     if let Some(topic) = now {
         open(broker, topic);
     }
-    let moved = publication.changes.iter().any(|change| {
-        matches!(
-            change,
-            Change::CreateTopic { .. } | Change::DeleteTopic { .. } | Change::SetPartitions { .. }
-        )
-    });
-    if moved {
+    let mut changes = publication.changes.iter();
+    if changes.any(|change| matches!(change, Change::DeleteTopic { .. })) {
         for runtime in broker.groups.all() {
-            let sound = runtime.topics_changed(&*publication.image);
+            let sound = runtime.topics_deleted(&*publication.image);
             follow(broker, &runtime, sound);
         }
     }

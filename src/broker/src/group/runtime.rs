@@ -17,12 +17,12 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_group::{
-    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Room, Topics,
+    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Room,
+    SnapshotCursor, Topics,
 };
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::planted::{self, Planted};
@@ -195,9 +195,9 @@ impl Runtime {
         self.step(|machine, moment| machine.tick(moment, topics))
     }
 
-    /// Tells of topics that came, went or grew. False: the machine has to be loaded anew.
-    pub(crate) fn topics_changed(&self, topics: &dyn Topics) -> bool {
-        self.step(|machine, moment| machine.topics_changed(moment, topics))
+    /// Tells of topics that were deleted. False: the machine has to be loaded anew.
+    pub(crate) fn topics_deleted(&self, topics: &dyn Topics) -> bool {
+        self.step(|machine, moment| machine.topics_deleted(moment, topics))
     }
 
     /// One step; false if its records could not be appended.
@@ -322,13 +322,13 @@ impl Runtime {
         }
     }
 
-    /// Some of a machine's groups, and where to go on; none if it is not that machine any more.
+    /// Some of a machine's records, and where to go on; none if it is not that machine any more.
     pub(super) fn snapshot_after(
         &self,
         machine: u64,
-        after: Option<&str>,
+        after: Option<&SnapshotCursor>,
         bytes: usize,
-    ) -> Option<(Vec<Record>, Option<Arc<str>>)> {
+    ) -> Option<(Vec<Record>, Option<SnapshotCursor>)> {
         match &*self.state.borrow() {
             State::Serving(serving) if self.machine() == machine => {
                 Some(serving.snapshot_after(after, bytes))

@@ -1,4 +1,4 @@
-//! A machine's snapshot: what its groups are, taken group by group, so that a load reads little.
+//! A machine's snapshot: what its groups are, taken some records at a time, so that a load reads little.
 //!
 //! One is due when as many bytes of records were appended since the last as that one had, and no
 //! fewer than a bound. So a load reads no more than a snapshot and about as much again, however
@@ -7,14 +7,14 @@
 
 use std::rc::Rc;
 
-use tailwater_group::Record;
 use tailwater_shards::{spawn, yield_now};
 use tailwater_storage::StorageError;
 
 use super::runtime::{Runtime, batch_of};
 
-/// A piece has about so many bytes, and no group is torn for it but one that is larger.
-const PIECE_BYTES: usize = 256 * 1024;
+/// One step takes about so many bytes of records: a fraction of a millisecond. A piece has one
+/// step's; a record that is longer has one of its own.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Begins a snapshot if one is due.
 pub(super) fn begin_if_due(runtime: &Rc<Runtime>) {
@@ -40,15 +40,12 @@ async fn write(runtime: &Runtime) -> Result<Option<u64>, StorageError> {
     let mut writer = log.begin_snapshot().await?;
     let mut after = None;
     loop {
-        let taken = runtime.snapshot_after(machine, after.as_deref(), PIECE_BYTES);
+        let taken = runtime.snapshot_after(machine, after.as_ref(), PIECE_BYTES);
         let Some((records, next)) = taken else {
             return Ok(None);
         };
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            let (piece, others) = rest.split_at(fitting(rest));
-            writer.push(&batch_of(piece)).await?;
-            rest = others;
+        if !records.is_empty() {
+            writer.push(&batch_of(&records)).await?;
         }
         if next.is_none() {
             break;
@@ -57,15 +54,4 @@ async fn write(runtime: &Runtime) -> Result<Option<u64>, StorageError> {
         yield_now().await;
     }
     writer.finish().await.map(Some)
-}
-
-/// How many records make a piece: one at least.
-fn fitting(records: &[Record]) -> usize {
-    let mut bytes = 0;
-    let fits = records.iter().take_while(|record| {
-        let before = bytes;
-        bytes += record.bytes();
-        before < PIECE_BYTES
-    });
-    fits.count()
 }

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use crate::error::GroupError;
 use crate::memory::{MEMBER_BYTES, group_bytes};
 use crate::outcome::Record;
+use crate::parts::{Place, Section};
 use crate::records::{GroupValue, Key};
 use crate::step::Step;
 use crate::timers::TimerId;
@@ -356,11 +357,12 @@ impl ClassicGroup {
         records.push(self.key().tombstone());
     }
 
-    /// Records that rebuild it.
-    pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
-        if let Some(value) = &self.durable {
-            records.push(self.key().record(value.clone()));
-        }
+    /// The record that rebuilds it, unless it was given.
+    pub(crate) fn part(&self, after: &Place) -> Option<(Place, Record)> {
+        let value = self.durable.as_ref();
+        let value = value.filter(|_| after.is_before(Section::Classic))?;
+        let record = self.key().record(value.clone());
+        Some((Place::of(Section::Classic), record))
     }
 
     /// Ends all its timers: it is about to be forgotten.

@@ -16,6 +16,7 @@ use crate::assignor::{Assignor, Partitions};
 use crate::config::GroupConfig;
 use crate::memory::{MEMBER_BYTES, group_bytes};
 use crate::outcome::{Moment, Record};
+use crate::parts::{Place, Section};
 use crate::records::{
     ConsumerGroupValue, ConsumerMemberValue, CurrentValue, Key, RecordError, RegexValue,
     TargetEpochValue, TargetMemberValue,
@@ -402,20 +403,29 @@ impl ConsumerGroup {
 
     /// Records that make the group out of nothing.
     pub(crate) fn snapshot(&self, out: &mut Vec<Record>) {
-        out.extend(self.members.values().map(|member| self.told_record(member)));
-        out.push(self.epoch_record());
-        for (regex, value) in &self.regexes {
-            out.push(self.regex_key(regex).record(value.encode()));
-        }
-        for (id, target) in &self.targets {
-            out.push(self.target_record(id, target));
-        }
-        out.push(self.target_epoch_record());
-        out.extend(
-            self.members
-                .values()
-                .map(|member| self.current_record(member)),
-        );
+        out.extend(self.parts(&Place::start()).map(|(_, record)| record));
+    }
+
+    /// The same, behind a place.
+    pub(crate) fn parts(&self, after: &Place) -> impl Iterator<Item = (Place, Record)> {
+        use Section::{Current, Epoch, Regex, Target, TargetEpoch, Told};
+        let told = after.rest(Told, &self.members);
+        let told = told.map(|(id, member)| (Place::at(Told, id), self.told_record(member)));
+        let epoch = after.is_before(Epoch).then(|| self.epoch_record());
+        let epoch = epoch.map(|record| (Place::of(Epoch), record));
+        let regexes = after.rest(Regex, &self.regexes).map(|(regex, value)| {
+            let record = self.regex_key(regex).record(value.encode());
+            (Place::at(Regex, regex), record)
+        });
+        let targets = after.rest(Target, &self.targets);
+        let targets = targets.map(|(id, it)| (Place::at(Target, id), self.target_record(id, it)));
+        let target_epoch = after.is_before(TargetEpoch);
+        let target_epoch = target_epoch.then(|| self.target_epoch_record());
+        let target_epoch = target_epoch.map(|record| (Place::of(TargetEpoch), record));
+        let current = after.rest(Current, &self.members);
+        let current = current.map(|(id, it)| (Place::at(Current, id), self.current_record(it)));
+        let members = told.chain(epoch).chain(regexes);
+        members.chain(targets).chain(target_epoch).chain(current)
     }
 
     /// Tombstones of all that [`ConsumerGroup::snapshot`] writes, the group's own last.

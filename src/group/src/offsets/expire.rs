@@ -1,5 +1,6 @@
 //! Offsets that nobody needs any more: too old, or of topics that are gone.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,42 @@ use crate::outcome::Record;
 use crate::records::OffsetValue;
 use crate::step::Step;
 use crate::timers::Timer;
+use crate::topics::Topics;
 
 use super::{Offsets, key};
 
 /// How many offsets one step removes, about: the rest is due at once.
 /// One batch then has room for their tombstones.
 const REMOVED_A_STEP_MAX: usize = 1_000;
+
+/// How many offsets and groups one step looks at, about: a fraction of a millisecond.
+const LOOKED_A_STEP_MAX: usize = 4_000;
+
+/// Where a walk over all offsets goes on: behind a topic of a group, or before its first.
+#[derive(Debug, Clone)]
+pub(crate) struct Spot {
+    group: Arc<str>,
+    topic: Option<Arc<str>>,
+}
+
+/// What a step of a walk may still do.
+struct Left {
+    looks: usize,
+    removals: usize,
+}
+
+impl Left {
+    fn all() -> Left {
+        Left {
+            looks: LOOKED_A_STEP_MAX,
+            removals: REMOVED_A_STEP_MAX,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.looks == 0 || self.removals == 0
+    }
+}
 
 fn is_expired(group: &Group, value: &OffsetValue, now_ms: i64, retention_ms: i64) -> bool {
     let Some(start_ms) = group.retention_start_ms(value.commit_ms) else {
@@ -27,27 +58,47 @@ fn is_expired(group: &Group, value: &OffsetValue, now_ms: i64, retention_ms: i64
 }
 
 impl Offsets {
-    /// Removes a group's offsets that `is_gone` tells of, with a tombstone for each, and at most
-    /// about `max`.
+    /// Removes a group's offsets that `is_gone` tells of, with a tombstone for each, from a spot
+    /// on. Says whether the group is done; if not, the spot is where to go on.
     fn remove_where(
         &mut self,
-        group: &Arc<str>,
-        max: usize,
+        spot: &mut Spot,
+        left: &mut Left,
         records: &mut Vec<Record>,
         is_gone: impl Fn(&str, &OffsetValue) -> bool,
-    ) {
+    ) -> bool {
+        let Some(topics) = self.of(&spot.group) else {
+            return true;
+        };
+        let behind = spot.topic.as_deref();
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
         let mut gone = Vec::new();
-        for (topic, partitions) in self.of(group).into_iter().flatten() {
-            for (partition, value) in partitions {
-                if gone.len() < max && is_gone(topic, value) {
-                    gone.push((topic.clone(), *partition));
-                }
+        let mut begun = spot.topic.clone();
+        let mut is_done = true;
+        for (topic, partitions) in topics.range::<str, _>((from, Bound::Unbounded)) {
+            if left.is_nothing() {
+                is_done = false;
+                break;
             }
+            left.looks = left.looks.saturating_sub(partitions.len());
+            let all = partitions.iter();
+            let of_topic = all.filter(|(_, value)| is_gone(topic, value));
+            let mut of_topic = of_topic.map(|(partition, _)| (topic.clone(), *partition));
+            let before = gone.len();
+            gone.extend(of_topic.by_ref().take(left.removals));
+            left.removals -= gone.len() - before;
+            if of_topic.next().is_some() {
+                is_done = false;
+                break;
+            }
+            begun = Some(topic.clone());
         }
+        spot.topic = begun;
         for (topic, partition) in gone {
-            records.push(key(group, &topic, partition).tombstone());
-            self.remove(group, &topic, partition);
+            records.push(key(&spot.group, &topic, partition).tombstone());
+            self.remove(&spot.group, &topic, partition);
         }
+        is_done
     }
 }
 
@@ -59,30 +110,59 @@ impl Groups {
         self.retention_timer = Some(step.timers.set(at, Timer::Retention));
     }
 
+    /// The group after a spot's, or the first.
+    fn next_spot(&self, after: Option<&Arc<str>>) -> Option<Spot> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&**after));
+        let mut groups = self.by_id.range::<str, _>((from, Bound::Unbounded));
+        let (group, _) = groups.next()?;
+        Some(Spot {
+            group: group.clone(),
+            topic: None,
+        })
+    }
+
     /// Removes expired offsets, and groups without members that have none left.
     pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
         self.retention_timer = None;
-        let groups: Vec<Arc<str>> = self.ids().cloned().collect();
         let retention_ms = step.config.offsets_retention_ms;
         let now_ms = step.moment.wall_ms;
-        for id in &groups {
-            let room = REMOVED_A_STEP_MAX.saturating_sub(step.outcome.records.len());
-            let Some(group) = self.by_id.get(id) else {
-                continue;
-            };
-            self.offsets
-                .remove_where(id, room, &mut step.outcome.records, |topic, value| {
-                    is_expired(group, value, now_ms, retention_ms) && !group.is_subscribed(topic)
-                });
-            if !self.offsets.has(id) && group.is_idle() {
-                group.tombstones(&mut step.outcome.records);
-                self.forget(step, id);
-            }
-            if step.outcome.records.len() >= REMOVED_A_STEP_MAX {
+        let mut left = Left::all();
+        let mut next = self.expiring.take().or_else(|| self.next_spot(None));
+        while let Some(mut spot) = next.take() {
+            if left.is_nothing() {
+                self.expiring = Some(spot);
                 return self.set_retention_timer(step, 0);
             }
+            left.looks -= 1;
+            let id = spot.group.clone();
+            let Some(group) = self.by_id.get(&id) else {
+                next = self.next_spot(Some(&id));
+                continue;
+            };
+            let records = &mut step.outcome.records;
+            let is_done =
+                self.offsets
+                    .remove_where(&mut spot, &mut left, records, |topic, value| {
+                        is_expired(group, value, now_ms, retention_ms)
+                            && !group.is_subscribed(topic)
+                    });
+            if !is_done {
+                next = Some(spot);
+                continue;
+            }
+            if !self.offsets.has(&id) && group.is_idle() {
+                group.tombstones(&mut step.outcome.records);
+                self.forget(step, &id);
+            }
+            next = self.next_spot(Some(&id));
         }
         self.set_retention_timer(step, step.config.offsets_retention_check_ms.max(1));
+    }
+
+    /// Topics were deleted: looks through all offsets again.
+    pub(crate) fn topics_deleted(&mut self, step: &mut Step<'_>) {
+        self.removing = None;
+        self.remove_deleted_topics(step);
     }
 
     /// Removes the offsets of topics that are gone: deleted, or another by the same name.
@@ -90,24 +170,37 @@ impl Groups {
         if let Some(timer) = self.deleted_timer.take() {
             step.timers.cancel(timer);
         }
-        let groups: Vec<Arc<str>> = self.offsets.groups().cloned().collect();
         let topics = step.topics;
-        for id in &groups {
-            let room = REMOVED_A_STEP_MAX.saturating_sub(step.outcome.records.len());
-            let records = &mut step.outcome.records;
-            self.offsets
-                .remove_where(id, room, records, |topic, value| {
-                    match topics.by_name(topic) {
-                        None => true,
-                        Some(info) => !value.topic.is_nil() && value.topic != info.id,
-                    }
-                });
-            self.forget_if_nothing(step, id);
-            if step.outcome.records.len() >= REMOVED_A_STEP_MAX {
+        let mut left = Left::all();
+        let mut next = self.removing.take().or_else(|| self.next_spot(None));
+        while let Some(mut spot) = next.take() {
+            if left.is_nothing() {
+                self.removing = Some(spot);
                 let timer = step.timers.set(step.moment.now, Timer::DeletedTopics);
                 self.deleted_timer = Some(timer);
                 return;
             }
+            left.looks -= 1;
+            let records = &mut step.outcome.records;
+            let is_done =
+                self.offsets
+                    .remove_where(&mut spot, &mut left, records, |topic, value| {
+                        is_of_another(topics, topic, value)
+                    });
+            if !is_done {
+                next = Some(spot);
+                continue;
+            }
+            self.forget_if_nothing(step, &spot.group);
+            next = self.next_spot(Some(&spot.group));
         }
+    }
+}
+
+/// Whether the topic of an offset is gone, or another has its name.
+pub(super) fn is_of_another(topics: &dyn Topics, topic: &str, value: &OffsetValue) -> bool {
+    match topics.by_name(topic) {
+        None => true,
+        Some(info) => !value.topic.is_nil() && value.topic != info.id,
     }
 }

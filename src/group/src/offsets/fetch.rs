@@ -10,6 +10,7 @@ use crate::request::{FetchOffsets, TopicRef, WantedOffsets};
 use crate::step::Step;
 
 use super::ByPartition;
+use super::expire::is_of_another;
 
 fn committed(partition: i32, value: &OffsetValue) -> FetchedOffset {
     FetchedOffset {
@@ -31,8 +32,8 @@ fn nothing(partition: i32, error: Option<GroupError>) -> FetchedOffset {
     }
 }
 
-fn all(partitions: &ByPartition) -> Vec<FetchedOffset> {
-    let partitions = partitions.iter();
+fn all(partitions: &ByPartition, shows: impl Fn(&OffsetValue) -> bool) -> Vec<FetchedOffset> {
+    let partitions = partitions.iter().filter(|(_, value)| shows(value));
     partitions
         .map(|(partition, value)| committed(*partition, value))
         .collect()
@@ -52,7 +53,11 @@ impl Groups {
             WantedOffsets::All => {
                 let topics = self.offsets.of(&fetch.group).into_iter().flatten();
                 topics
-                    .map(|(topic, partitions)| (TopicRef::Name(topic.clone()), all(partitions)))
+                    .map(|(topic, partitions)| {
+                        let shown = all(partitions, |value| self.shows(step, topic, value));
+                        (TopicRef::Name(topic.clone()), shown)
+                    })
+                    .filter(|(_, shown)| !shown.is_empty())
                     .collect()
             }
             WantedOffsets::Of(wanted) => {
@@ -68,6 +73,11 @@ impl Groups {
         Ok(FetchedOffsets { topics })
     }
 
+    /// Whether an offset is one of the topic of today. Those of deleted topics go step by step.
+    fn shows(&self, step: &Step<'_>, topic: &str, value: &OffsetValue) -> bool {
+        self.deleted_timer.is_none() || !is_of_another(step.topics, topic, value)
+    }
+
     fn fetch_topic(
         &self,
         step: &Step<'_>,
@@ -80,15 +90,16 @@ impl Groups {
             TopicRef::Id(id) => step.topics.name_of(*id),
         };
         let error = name.is_none().then_some(GroupError::UnknownTopicId);
-        let offsets = name.and_then(|name| self.offsets.of(group)?.get(name));
+        let found = |partition: &i32| {
+            let value = self.offsets.find(group, name?, *partition)?;
+            self.shows(step, name?, value).then_some(value)
+        };
         let partitions = partitions.iter();
         partitions
-            .map(
-                |partition| match offsets.and_then(|offsets| offsets.get(partition)) {
-                    Some(value) => committed(*partition, value),
-                    None => nothing(*partition, error.clone()),
-                },
-            )
+            .map(|partition| match found(partition) {
+                Some(value) => committed(*partition, value),
+                None => nothing(*partition, error.clone()),
+            })
             .collect()
     }
 }

@@ -5,12 +5,15 @@ mod expire;
 mod fetch;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 pub(crate) use commit::not_found;
+pub(crate) use expire::Spot;
 
 use crate::memory::{COMMITTED_BYTES, METADATA_BYTES, OFFSET_BYTES, TOPIC_BYTES};
 use crate::outcome::Record;
+use crate::parts::{Place, Section};
 use crate::records::{Key, OffsetValue};
 
 /// Offsets of a topic, by partition.
@@ -132,25 +135,37 @@ impl Offsets {
         }
     }
 
-    /// Records that rebuild the offsets of all groups.
-    pub(crate) fn snapshot(&self, records: &mut Vec<Record>) {
-        for group in self.by_group.keys() {
-            self.snapshot_of(group, records);
-        }
+    /// Records that rebuild the offsets of a group, behind a place.
+    pub(crate) fn parts(
+        &self,
+        group: &Arc<str>,
+        after: &Place,
+    ) -> impl Iterator<Item = (Place, Record)> {
+        let topics = self.of(group);
+        // A topic that was begun, and those after it.
+        let begun = topics.zip(after.behind_offset());
+        let begun = begun.and_then(|(topics, (topic, partition))| {
+            let (topic, partitions) = topics.get_key_value(topic)?;
+            let rest = (Bound::Excluded(partition), Bound::Unbounded);
+            Some((topic, partitions.range(rest)))
+        });
+        let rest = topics.map(|topics| after.rest(Section::Offset, topics));
+        let rest = rest.into_iter().flatten();
+        let rest = rest.map(|(topic, partitions)| (topic, partitions.range(..)));
+        let all = begun.into_iter().chain(rest);
+        let group = group.clone();
+        all.flat_map(move |(topic, partitions)| {
+            let group = group.clone();
+            partitions.map(move |(partition, value)| {
+                let record = key(&group, topic, *partition).record(value.encode());
+                (Place::offset(topic, *partition), record)
+            })
+        })
     }
 
-    /// Records that rebuild the offsets of a group.
-    pub(crate) fn snapshot_of(&self, group: &Arc<str>, records: &mut Vec<Record>) {
-        for (topic, partitions) in self.of(group).into_iter().flatten() {
-            for (partition, value) in partitions {
-                records.push(key(group, topic, *partition).record(value.encode()));
-            }
-        }
-    }
-
-    /// Groups that have offsets.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.by_group.keys()
+    /// Whether that holds for every group that has offsets.
+    pub(crate) fn all_of(&self, holds: impl Fn(&Arc<str>) -> bool) -> bool {
+        self.by_group.keys().all(holds)
     }
 
     /// Panics if they contradict themselves.

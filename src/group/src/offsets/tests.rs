@@ -438,3 +438,21 @@ fn deleting_a_group_deletes_its_offsets() {
     assert_eq!(rig.ask(Request::Delete(group)), Reply::Deleted(Ok(())));
     assert_eq!((rig.live(), rig.offset("g", "alpha", 0)), (0, -1));
 }
+
+#[test]
+fn offsets_of_a_deleted_topic_are_hidden_before_they_are_removed() {
+    let mut rig = Rig::eager();
+    let wide = TopicInfo {
+        id: Uuid::from_u128(9),
+        partitions: 2_500,
+    };
+    rig.topics.0.insert("wide".into(), wide);
+    let offsets = (0..2_500).map(|at| to_commit("wide", at, 1)).collect();
+    rig.commit(simple_commit("g", offsets));
+    rig.topics.0.get_mut("wide").unwrap().id = Uuid::from_u128(10);
+    rig.topics_changed();
+    assert!(rig.live() > 1_000, "the rest is removed later");
+    assert_eq!(rig.offset("g", "wide", 2_499), -1);
+    rig.pass(0);
+    assert_eq!(rig.live(), 0);
+}
