@@ -103,20 +103,18 @@ impl Broker {
         files <= before + FILES_MORE_MAX
     }
 
+    /// By which it tells its counters, for as long as it runs.
+    pub(crate) fn tells(&self) -> Tells {
+        Tells {
+            process: self.child.id(),
+            pid: Pid::from_child(&self.child),
+            log: self.log.clone(),
+        }
+    }
+
     /// What it has counted, in one line.
     pub(crate) fn counters(&self) -> Result<String, Failure> {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::USR1).map_err(|error| format!("SIGUSR1: {error}"))?;
-        let began = Instant::now();
-        while began.elapsed() < TELL_MAX {
-            let text = fs::read_to_string(&self.log).map_err(said("its log"))?;
-            if let Some((_, told)) = text.rsplit_once(COUNTED) {
-                let lines: Vec<&str> = told.lines().collect();
-                return Ok(lines.join(", "));
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Err("it does not tell its counters".to_owned())
+        self.tells().counters()
     }
 
     /// SIGTERM, and an orderly end.
@@ -134,6 +132,39 @@ impl Broker {
             (true, Some(line)) => Err(format!("it logged: {line}")),
             (false, _) => Err(format!("it stopped with {status}")),
         }
+    }
+}
+
+/// Has a broker tell its counters. Used only while it runs.
+#[derive(Clone)]
+pub(crate) struct Tells {
+    process: u32,
+    pid: Pid,
+    log: PathBuf,
+}
+
+impl Tells {
+    pub(crate) fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// What it has counted, in one line.
+    pub(crate) fn counters(&self) -> Result<String, Failure> {
+        let text = || fs::read_to_string(&self.log).map_err(said("its log"));
+        let before = text()?.matches(COUNTED).count();
+        kill_process(self.pid, Signal::USR1).map_err(|error| format!("SIGUSR1: {error}"))?;
+        let began = Instant::now();
+        while began.elapsed() < TELL_MAX {
+            let text = text()?;
+            if text.matches(COUNTED).count() > before
+                && let Some((_, told)) = text.rsplit_once(COUNTED)
+            {
+                let lines: Vec<&str> = told.lines().collect();
+                return Ok(lines.join(", "));
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Err("it does not tell its counters".to_owned())
     }
 }
 

@@ -16,6 +16,7 @@ mod frames;
 mod kinds;
 mod report;
 mod scheduler;
+mod stall;
 mod times;
 mod witness;
 
@@ -30,6 +31,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use broker::Broker;
 use crowd::Crowd;
 use report::{Judged, Phase};
+use stall::Watch;
 use witness::Witness;
 
 /// Hostile connections for the built broker.
@@ -87,6 +89,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let seconds = Duration::from_secs(cli.seconds);
 
     let witness = Witness::start(broker.addr)?;
+    let watch = Watch::start(broker.tells(), witness.waits());
     let alone = Phase::measure(&broker, &witness, seconds);
     let files = broker.open_files();
     let crowd = Crowd::start(broker.addr, cli.connections, &cli.only, cli.crowd_nice);
@@ -94,13 +97,15 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let counted = crowd.stop();
     let mut back = 0;
     let left_files = broker.settle(files, &mut back);
-    let heard = witness.stop()?;
+    let heard = witness.stop();
+    drop(watch);
 
     report::print_kinds(&counted);
     report::print_times(&alone, &beside);
     report::print_processor(&alone, &beside);
     report::print_memory(at_start, &alone, &beside, back);
     println!("\ncounted by the broker: {}", broker.counters()?);
+    let heard = heard?;
     broker.stop()?;
     broker::verify(scratch.path())?;
     let judged = Judged {

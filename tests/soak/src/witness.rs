@@ -17,6 +17,7 @@ use tailwater_record::{HEADER_BYTES, RecordIter, batches};
 
 use crate::Failure;
 use crate::frames::{self, Answer, PARTITIONS, WITNESS};
+use crate::stall::Waits;
 use crate::times::Times;
 
 /// A producer sends this often, or when its last record has been acknowledged.
@@ -50,6 +51,7 @@ pub(crate) struct Witness {
     shared: Arc<Shared>,
     producers: Vec<JoinHandle<Result<(), Failure>>>,
     consumers: Vec<JoinHandle<Result<u64, Failure>>>,
+    waits: Vec<Arc<Waits>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,19 +79,28 @@ impl Witness {
             total: AtomicU64::new(0),
         });
         let (mut producers, mut consumers) = (Vec::new(), Vec::new());
+        let mut waits = Vec::new();
         for partition in 0..PARTITIONS {
             let producer = Producer::new(addr, partition, Arc::clone(&shared))
                 .map_err(|error| format!("the producer that behaves: {error}"))?;
+            waits.push(Arc::clone(&producer.waits));
             producers.push(named(move || producer.run())?);
             let consumer = Consumer::new(addr, partition, Arc::clone(&shared))
                 .map_err(|error| format!("the consumer that behaves: {error}"))?;
+            waits.push(Arc::clone(&consumer.waits));
             consumers.push(named(move || consumer.run())?);
         }
         Ok(Self {
             shared,
             producers,
             consumers,
+            waits,
         })
+    }
+
+    /// Its connections, and since when each waits for an answer.
+    pub(crate) fn waits(&self) -> Vec<Arc<Waits>> {
+        self.waits.clone()
     }
 
     /// What was measured since this was last called.
@@ -124,6 +135,7 @@ struct Producer {
     id: i64,
     epoch: i16,
     shared: Arc<Shared>,
+    waits: Arc<Waits>,
 }
 
 impl Producer {
@@ -137,12 +149,15 @@ impl Producer {
             return Err(io::Error::other(format!("no producer id: error {code}")));
         }
         let (id, epoch) = (answer.i64()?, answer.i16()?);
+        let name = format!("the producer of partition {partition}");
+        let waits = Waits::new(name, stream.local_addr()?);
         Ok(Self {
             stream,
             partition,
             id,
             epoch,
             shared,
+            waits,
         })
     }
 
@@ -179,7 +194,10 @@ impl Producer {
         let sequence = i32::try_from(number).map_err(io::Error::other)?;
         let batch = frames::batch(&value, Some((self.id, self.epoch, sequence)));
         let request = frames::produce(WITNESS, self.partition, &batch);
-        frames::produced(&frames::call(&mut self.stream, &request)?)
+        let answer = self
+            .waits
+            .during(|| frames::call(&mut self.stream, &request));
+        frames::produced(&answer?)
     }
 }
 
@@ -187,15 +205,20 @@ struct Consumer {
     stream: TcpStream,
     partition: i32,
     shared: Arc<Shared>,
+    waits: Arc<Waits>,
     next: u32,
 }
 
 impl Consumer {
     fn new(addr: SocketAddr, partition: i32, shared: Arc<Shared>) -> io::Result<Self> {
+        let stream = frames::connect(addr)?;
+        let name = format!("the consumer of partition {partition}");
+        let waits = Waits::new(name, stream.local_addr()?);
         Ok(Self {
-            stream: frames::connect(addr)?,
+            stream,
             partition,
             shared,
+            waits,
             next: 0,
         })
     }
@@ -206,7 +229,9 @@ impl Consumer {
         let mut ends = None;
         loop {
             let request = frames::fetch(WITNESS, self.partition, self.next.into(), FETCH_WAIT_MS);
-            let answer = frames::call(&mut self.stream, &request)
+            let answer = self
+                .waits
+                .during(|| frames::call(&mut self.stream, &request))
                 .map_err(|error| format!("fetching record {}: {error}", self.next))?;
             let records = frames::fetched(&answer).map_err(|error| error.to_string())?;
             self.check(records)?;

@@ -143,14 +143,20 @@ impl Seat {
     /// `begun` says whether it has something to carry on.
     pub(crate) fn ask(&self, begun: bool) -> Option<Turn> {
         let at = now().as_nanos();
-        if let Some(turn) = self.turns.state.borrow_mut().at_once(self.id, at) {
-            return Some(turn);
+        let at_once = self.turns.state.borrow_mut().at_once(self.id, at);
+        if at_once.is_some_and(|turn| turn.begins) {
+            return at_once;
         }
+        // Nobody knows what it was woken for: that may be bytes to read, and it is woken for them
+        // once. So whoever may only carry on stands in line to begin.
         self.turns.change(|state| {
             if state.wait(self.id, at) {
                 count(Counter::WaitsForTurn);
             }
-            begun.then(|| state.carry_on(self.id, at)).flatten()
+            match at_once {
+                None if begun => state.carry_on(self.id, at),
+                turn => turn,
+            }
         })
     }
 

@@ -42,7 +42,9 @@ pub(super) struct State {
     fresh: BTreeSet<(Nanos, u32)>,
     /// Addresses with connections in their backlog.
     backlog: VecDeque<u32>,
-    begun: VecDeque<u32>,
+    /// By when they came.
+    begun: BTreeMap<u64, u32>,
+    next_begun: u64,
     /// The last that was told to go was one of the begun.
     begun_last: bool,
     /// What fresh turns have cost since the backlog last had one.
@@ -77,8 +79,8 @@ struct Seated {
     flow: u32,
     usage: Usage,
     standing: Standing,
-    /// It stands among the begun.
-    waits_begun: bool,
+    /// Its place among the begun.
+    waits_begun: Option<u64>,
     control: Option<Rc<Control>>,
 }
 
@@ -117,7 +119,7 @@ impl State {
             flow,
             usage: Usage::default(),
             standing: Standing::Out,
-            waits_begun: false,
+            waits_begun: None,
             control: Some(control),
         };
         place(&mut self.seats, &mut self.free_seats, seated)
@@ -166,6 +168,9 @@ impl State {
         if let Some((granted, grant)) = self.granted
             && granted == id
         {
+            if grant != Grant::CarryOn {
+                self.leave_begun(id);
+            }
             return Some(self.turn(Some(grant), at));
         }
         let nobody_waits = self.nobody_waits();
@@ -184,7 +189,10 @@ impl State {
                     && self.place_among_fresh(id, at).is_some()
             }
         };
-        goes.then(|| self.turn(None, at))
+        goes.then(|| {
+            self.leave_begun(id);
+            self.turn(None, at)
+        })
     }
 
     /// Where it would stand: behind those that came before, but further the more its address, and
@@ -247,8 +255,19 @@ impl State {
     }
 
     fn wait_begun(&mut self, id: u32) {
-        if !std::mem::replace(&mut self.seat(id).waits_begun, true) {
-            self.begun.push_back(id);
+        if self.seat(id).waits_begun.is_some() {
+            return;
+        }
+        let place = self.next_begun;
+        self.next_begun += 1;
+        self.begun.insert(place, id);
+        self.seat(id).waits_begun = Some(place);
+    }
+
+    /// It carries on in a turn of another kind, or goes.
+    fn leave_begun(&mut self, id: u32) {
+        if let Some(place) = self.seat(id).waits_begun.take() {
+            self.begun.remove(&place);
         }
     }
 
@@ -312,8 +331,8 @@ impl State {
         let turn_of_others = self.begun_last && others;
         self.begun_last = !turn_of_others && !self.begun.is_empty();
         if self.begun_last {
-            let id = self.begun.pop_front()?;
-            self.seat(id).waits_begun = false;
+            let (_, id) = self.begun.pop_first()?;
+            self.seat(id).waits_begun = None;
             return Some((id, Grant::CarryOn));
         }
         let fresh_first = self.backlog.is_empty() || self.fresh_run < nanos(FRESH_RUN_MAX);
@@ -325,6 +344,7 @@ impl State {
             _ => (self.pick_backlog()?, false),
         };
         self.seat(id).standing = Standing::Out;
+        self.leave_begun(id);
         Some((id, Grant::Begin { fresh }))
     }
 
@@ -359,9 +379,7 @@ impl State {
                 }
             }
         }
-        if std::mem::take(&mut self.seat(id).waits_begun) {
-            self.begun.retain(|other| *other != id);
-        }
+        self.leave_begun(id);
         if self.granted.is_some_and(|(granted, _)| granted == id) {
             self.granted = None;
             self.line_up(flow);
@@ -389,8 +407,12 @@ impl State {
                 assert!(self.fresh.contains(&(place, id)));
             }
             backlogs += usize::from(seat.standing == Standing::Backlog);
-            assert_eq!(seat.waits_begun, self.begun.contains(&id));
+            if let Some(place) = seat.waits_begun {
+                assert_eq!(self.begun.get(&place), Some(&id));
+            }
         }
+        let begun = self.seats.iter().filter(|seat| seat.waits_begun.is_some());
+        assert_eq!(begun.count(), self.begun.len());
         let fresh = self.seats.iter();
         let fresh = fresh.filter(|seat| matches!(seat.standing, Standing::Fresh(_)));
         assert_eq!(fresh.count(), self.fresh.len());

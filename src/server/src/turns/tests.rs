@@ -134,3 +134,62 @@ fn a_network_of_ipv6_is_one_user() {
     let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
     assert_eq!(user(mapped), address(1));
 }
+
+/// Turns of a seat until it is asked for none, each with nothing left at its end; how many there were.
+async fn turns_had(seat: &Seat, woken: &Cell<bool>) -> Vec<bool> {
+    let mut had = Vec::new();
+    for _ in 0..20 {
+        if woken.take()
+            && let Some(turn) = seat.ask(false)
+        {
+            had.push(turn.begins);
+            seat.end(turn, 1, Left::default());
+        }
+        passes(1).await;
+    }
+    had
+}
+
+#[test]
+fn who_is_woken_to_read_while_it_may_only_carry_on_begins_afterwards() {
+    Simulation::new(6).run(async {
+        let turns = Turns::start();
+        let woken: Rc<Cell<bool>> = Rc::default();
+        let [first, other, filler] = [1, 2, 3].map(|number| {
+            let control = Rc::new(Control::new());
+            (turns.join(address(number), Rc::clone(&control)), control)
+        });
+        let fill = || {
+            let turn = filler.0.ask(false).expect("it is alone");
+            filler.0.end(turn, 600, Left::default());
+        };
+        // Both have begun something, and stand in both lines; the other first among the begun.
+        fill();
+        assert!(other.0.ask(true).is_none());
+        assert!(first.0.ask(true).is_none());
+        passes(2).await;
+        let carries_on = other.0.ask(true).expect("the begun go first");
+        assert!(!carries_on.begins);
+        other.0.end(carries_on, 1, Left::default());
+        let begins = first.0.ask(true).expect("then the fresh");
+        assert!(begins.begins);
+        first.0.end(begins, 1, Left::default());
+        // It is told whenever its turn has come, and now its client's next request is there.
+        let bell = Rc::clone(&woken);
+        let told = Rc::clone(&first.1);
+        spawn("told", async move {
+            poll_fn(|cx| {
+                told.register(cx);
+                bell.set(true);
+                Poll::<()>::Pending
+            })
+            .await;
+        })
+        .detach();
+        passes(1).await;
+        woken.set(true);
+        let had = turns_had(&first.0, &woken).await;
+        assert!(had.contains(&true), "it never reads: {had:?}");
+        turns.state.borrow().check_invariants();
+    });
+}
