@@ -1,17 +1,24 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::SECOND_NS;
+use crate::compare::{self, ComparePlan};
 use crate::control::{Control, NewTopic};
+use crate::driver::{self, RunPlan};
 use crate::frames::Shape;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::machine::{self, Machine};
 use crate::poller::Wait;
 use crate::reader::{ReaderPlan, Reads};
+use crate::report;
 use crate::sink::{Sink, SinkPlan};
+use crate::store::Store;
+use crate::suite::{Extent, Kind};
 use crate::times::{QUANTILES, Times};
 
 /// Measures brokers that speak the Kafka protocol.
@@ -24,10 +31,93 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A suite of measurements, with a report.
+    Run(RunArgs),
+    /// The table of goals: a broker beside its references and its peers, in interleaved rounds, as ratios
+    /// with their confidence.
+    Compare(CompareArgs),
+    /// The report of a run, written again from its rows.
+    Report {
+        /// Where the run was written to.
+        #[arg(default_value = "target/perf")]
+        dir: PathBuf,
+    },
     /// One load of your own making.
     Load(LoadArgs),
     /// A sink that speaks the protocol and drops the data: the client's ceiling.
     Discard(DiscardArgs),
+}
+
+#[derive(Args)]
+#[group(id = "broker-to-measure", required = true, args = ["against", "broker"])]
+struct RunArgs {
+    /// How much: `quick` takes at most 8 minutes, `full` at most an hour. What a run leaves out or breaks
+    /// off at is measured by the next one with the same `--out`.
+    #[arg(long, value_enum, default_value = "quick")]
+    suite: Extent,
+    /// A broker that runs already. Pin it to `--broker-cpu` for the references to be on its core.
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<SocketAddr>,
+    /// A Tailwater to be started for the run, with one shard on `--broker-cpu`; adds the rows of
+    /// placement, shards and restart.
+    #[arg(long, value_name = "PROGRAM")]
+    broker: Option<PathBuf>,
+    /// Further flags for it, such as `--broker-flag=--memory=1GiB`.
+    #[arg(long = "broker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+    broker_flags: Vec<String>,
+    /// What is measured: decides which rows there are and what an acknowledgement survives.
+    #[arg(long, value_enum, default_value = "tailwater")]
+    kind: Kind,
+    /// Where rows and report go; also the file system that the disk is measured on.
+    #[arg(long, value_name = "DIR", default_value = "target/perf")]
+    out: PathBuf,
+    /// Default: the first core that this process may use.
+    #[arg(long)]
+    broker_cpu: Option<usize>,
+    /// Default: the last one.
+    #[arg(long, value_delimiter = ',')]
+    client_cpus: Vec<usize>,
+    /// Without a real Kafka beside it.
+    #[arg(long)]
+    no_kafka: bool,
+    /// Only rows whose names hold this, such as `rate` or `reference-raw`.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+#[derive(Args)]
+struct CompareArgs {
+    /// The Tailwater to be started, with one shard on `--broker-cpu`.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "target/release/tailwater"
+    )]
+    broker: PathBuf,
+    /// Further flags for it.
+    #[arg(long = "broker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+    broker_flags: Vec<String>,
+    /// Rounds. A rerun with the same `--out` measures those that are missing.
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// How long a side is measured in a round.
+    #[arg(long, default_value_t = 3000)]
+    slice_ms: u64,
+    /// Where rounds and table go.
+    #[arg(long, value_name = "DIR", default_value = "target/perf-compare")]
+    out: PathBuf,
+    /// Default: the first core that this process may use.
+    #[arg(long)]
+    broker_cpu: Option<usize>,
+    /// Default: the last one.
+    #[arg(long, value_delimiter = ',')]
+    client_cpus: Vec<usize>,
+    /// Without a real Kafka.
+    #[arg(long)]
+    no_kafka: bool,
+    /// Only goals whose lines hold this, such as `64 clients`.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 #[derive(Args)]
@@ -76,7 +166,7 @@ struct LoadArgs {
     seconds: u64,
     /// Write the raw histograms to a file: a line of HdrHistogram's V2 format in base64 for each.
     #[arg(long, value_name = "FILE")]
-    histograms: Option<std::path::PathBuf>,
+    histograms: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -94,6 +184,12 @@ struct DiscardArgs {
 /// Does what the command line says.
 pub(crate) fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
+        Command::Run(args) => driver::run(run_plan(args)?),
+        Command::Compare(args) => compare::run(compare_plan(args)?),
+        Command::Report { dir } => {
+            let (store, configuration, machine) = Store::read(&dir)?;
+            report::write(&store, &configuration, &machine)
+        }
         Command::Load(args) => one_load(&args),
         Command::Discard(args) => {
             let sink = Sink::start(SinkPlan {
@@ -108,16 +204,47 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
 }
 
+fn run_plan(args: RunArgs) -> anyhow::Result<RunPlan> {
+    let usable = machine::usable_cpus()?;
+    Ok(RunPlan {
+        extent: args.suite,
+        kind: args.kind,
+        against: args.against,
+        broker: args.broker,
+        broker_flags: args.broker_flags,
+        out: args.out,
+        broker_cpu: args.broker_cpu.unwrap_or(usable[0]),
+        client_cpus: client_cpus(&args.client_cpus, &usable),
+        with_kafka: !args.no_kafka,
+        only: args.only,
+    })
+}
+
+fn compare_plan(args: CompareArgs) -> anyhow::Result<ComparePlan> {
+    let usable = machine::usable_cpus()?;
+    Ok(ComparePlan {
+        broker: args.broker,
+        broker_flags: args.broker_flags,
+        out: args.out,
+        broker_cpu: args.broker_cpu.unwrap_or(usable[0]),
+        client_cpus: client_cpus(&args.client_cpus, &usable),
+        with_kafka: !args.no_kafka,
+        rounds: args.rounds,
+        slice: Duration::from_millis(args.slice_ms),
+        only: args.only,
+    })
+}
+
+fn client_cpus(chosen: &[usize], usable: &[usize]) -> Vec<usize> {
+    match chosen {
+        [] => usable.last().copied().into_iter().collect(),
+        cpus => cpus.to_vec(),
+    }
+}
+
 fn one_load(args: &LoadArgs) -> anyhow::Result<()> {
     let topic = format!("perf-load-{}", std::process::id());
-    let cpus = match args.client_cpus.as_slice() {
-        [] => machine::usable_cpus()?
-            .last()
-            .copied()
-            .into_iter()
-            .collect(),
-        cpus => cpus.to_vec(),
-    };
+    let cpus = client_cpus(&args.client_cpus, &machine::usable_cpus()?);
     let reader = ReaderPlan {
         topic: topic.clone(),
         partitions: args.partitions,

@@ -191,3 +191,20 @@ impl Control {
 fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
+
+/// How long a broker takes until it answers ApiVersions, asked again and again from `began` on.
+pub(crate) fn await_answer(
+    addr: SocketAddr,
+    began: Instant,
+    at_most: Duration,
+) -> anyhow::Result<Duration> {
+    loop {
+        let asked = Control::open(addr)
+            .and_then(|mut control| control.call(0, &ApiVersionsRequest::default()));
+        match asked {
+            Ok(_) => return Ok(began.elapsed()),
+            Err(error) if began.elapsed() > at_most => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}

@@ -24,6 +24,19 @@ pub(crate) fn usable_cpus() -> anyhow::Result<Vec<usize>> {
         .collect())
 }
 
+/// Runs something on a thread of its own, pinned: what is started from this one does not inherit it.
+pub(crate) fn on_cpu<T: Send>(
+    cpu: usize,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    let pinned = || {
+        pin(cpu)?;
+        work()
+    };
+    let ended = std::thread::scope(|scope| scope.spawn(pinned).join());
+    ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a pinned thread panicked")))
+}
+
 /// Where figures come from. Written beside each.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -111,6 +124,27 @@ pub(crate) fn disk_interrupt_cores() -> Vec<usize> {
     cores.sort_unstable();
     cores.dedup();
     cores
+}
+
+/// Processor time of a process so far, of all its threads, in nanoseconds.
+pub(crate) fn cpu_ns(pid: u32) -> u64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    let of = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| of(task.ok()?.path())).sum()
+}
+
+/// Resident memory of a process now, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    field(&path, "VmRSS")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0)
 }
 
 fn field(path: &str, name: &str) -> String {

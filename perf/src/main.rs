@@ -11,16 +11,24 @@
 mod answers;
 mod cli;
 mod clock;
+mod compare;
 mod connection;
 mod control;
+mod driver;
 mod frames;
+mod lab;
 mod load;
 mod machine;
+mod peers;
 mod poller;
 mod producer;
 mod reader;
+mod references;
+mod report;
 mod schedule;
 mod sink;
+mod store;
+mod suite;
 mod times;
 
 fn main() -> anyhow::Result<()> {

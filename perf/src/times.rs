@@ -2,14 +2,11 @@
 //!
 //! Histograms are merged; percentiles are only ever read from a merged one, never averaged.
 
-#[cfg(test)]
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-#[cfg(test)]
-use hdrhistogram::serialization::Deserializer;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 /// What every row tells, as parts of one.
 pub(crate) const QUANTILES: [(&str, f64); 5] = [
@@ -85,7 +82,6 @@ impl Times {
     }
 
     /// What [`Times::encode`] made.
-    #[cfg(test)]
     pub(crate) fn decode(text: &str) -> anyhow::Result<Self> {
         let bytes = STANDARD.decode(text).context("not base64")?;
         let mut found = Self::default();

@@ -1,0 +1,253 @@
+//! What disk and loopback can do by themselves: the references beside every figure of a broker.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::clock;
+use crate::machine;
+use crate::poller::Wait;
+use crate::times::Times;
+
+const BLOCK: usize = 4096;
+const FILE_BYTES: u64 = 64 << 20;
+/// What is done before it counts.
+pub(crate) const WARM_UP: usize = 200;
+
+/// A zero-filled file, overwritten block by block: O_DIRECT, write and then fdatasync, by a thread that
+/// blocks in both. Removed when dropped.
+pub(crate) struct RawDisk {
+    path: PathBuf,
+}
+
+impl RawDisk {
+    /// Makes the file in `dir`, the file system that the broker's log is on.
+    pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(format!("raw-disk-{}", std::process::id()));
+        let disk = Self { path };
+        let file = direct(&disk.path, true)?;
+        let zeros = vec![0; (1 << 20) + BLOCK];
+        let zeros = aligned(&zeros, 1 << 20);
+        for position in (0..FILE_BYTES).step_by(zeros.len()) {
+            file.write_all_at(zeros, position)?;
+        }
+        file.sync_all()?;
+        Ok(disk)
+    }
+
+    /// Writes of 4 KiB on core `cpu` for so long.
+    pub(crate) fn run(&self, cpu: usize, lasting_ns: u64) -> anyhow::Result<Times> {
+        machine::on_cpu(cpu, || {
+            let file = direct(&self.path, true)?;
+            let buffer = vec![7; 2 * BLOCK];
+            let buffer = aligned(&buffer, BLOCK);
+            let (mut times, mut index) = (Times::default(), 0_usize);
+            let end_ns = clock::now_ns() + lasting_ns;
+            while index <= WARM_UP || clock::now_ns() < end_ns {
+                let position = (index * BLOCK) as u64 % FILE_BYTES;
+                let began_ns = clock::now_ns();
+                file.write_all_at(buffer, position)?;
+                file.sync_data()?;
+                if index >= WARM_UP {
+                    times.record(clock::now_ns() - began_ns);
+                }
+                index += 1;
+            }
+            Ok(times)
+        })
+    }
+}
+
+impl RawDisk {
+    /// Reads the file again and again, O_DIRECT, a MiB at a time: bytes a second.
+    pub(crate) fn reads(&self, cpu: usize, lasting_ns: u64) -> anyhow::Result<f64> {
+        const STEP: usize = 1 << 20;
+        machine::on_cpu(cpu, || {
+            let file = direct(&self.path, true)?;
+            let mut buffer = vec![0; STEP + BLOCK];
+            let skip = buffer.as_ptr().align_offset(BLOCK);
+            let (mut total, began_ns) = (0_u64, clock::now_ns());
+            while total == 0 || clock::now_ns() < began_ns + lasting_ns {
+                let into = &mut buffer[skip..skip + STEP];
+                file.read_exact_at(into, total % FILE_BYTES)?;
+                total += STEP as u64;
+            }
+            Ok(total as f64 * 1e9 / (clock::now_ns() - began_ns) as f64)
+        })
+    }
+}
+
+impl Drop for RawDisk {
+    fn drop(&mut self) {
+        // It may be gone already, with its directory.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn direct(path: &Path, write: bool) -> anyhow::Result<File> {
+    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits())?;
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(write)
+        .create(write)
+        .truncate(false)
+        .custom_flags(flags);
+    options
+        .open(path)
+        .with_context(|| format!("{} with O_DIRECT", path.display()))
+}
+
+/// The first `bytes` of a vector that begin at a block's boundary.
+fn aligned(buffer: &[u8], bytes: usize) -> &[u8] {
+    let skip = buffer.as_ptr().align_offset(BLOCK);
+    &buffer[skip..skip + bytes]
+}
+
+/// What goes over the loopback in a round trip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trip {
+    pub(crate) request_bytes: usize,
+    pub(crate) answer_bytes: usize,
+    /// Of both sides.
+    pub(crate) wait: Wait,
+}
+
+/// Round trips between two plain threads on two cores.
+pub(crate) fn round_trips(
+    trip: Trip,
+    server_cpu: usize,
+    client_cpu: usize,
+    lasting_ns: u64,
+) -> anyhow::Result<Times> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let addr = listener.local_addr()?;
+    let server = move || -> anyhow::Result<()> {
+        machine::pin(server_cpu)?;
+        let mut stream = prepared(listener.accept()?.0, trip.wait)?;
+        let (mut request, answer) = (vec![0; trip.request_bytes], vec![7; trip.answer_bytes]);
+        while receive(&mut stream, &mut request)? {
+            send(&mut stream, &answer)?;
+        }
+        Ok(())
+    };
+    let server = std::thread::spawn(server);
+    let times = machine::on_cpu(client_cpu, || {
+        let mut stream = prepared(TcpStream::connect(addr)?, trip.wait)?;
+        let (request, mut answer) = (vec![7; trip.request_bytes], vec![0; trip.answer_bytes]);
+        let (mut times, mut index) = (Times::default(), 0_usize);
+        let end_ns = clock::now_ns() + lasting_ns;
+        while index <= WARM_UP || clock::now_ns() < end_ns {
+            let began_ns = clock::now_ns();
+            send(&mut stream, &request)?;
+            ensure!(receive(&mut stream, &mut answer)?, "the other side left");
+            if index >= WARM_UP {
+                times.record(clock::now_ns() - began_ns);
+            }
+            index += 1;
+        }
+        Ok(times)
+    });
+    let served = server
+        .join()
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the other side panicked")));
+    let times = times?;
+    served?;
+    Ok(times)
+}
+
+fn prepared(stream: TcpStream, wait: Wait) -> anyhow::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(wait == Wait::Spin)?;
+    Ok(stream)
+}
+
+fn send(stream: &mut TcpStream, mut bytes: &[u8]) -> anyhow::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// False when the other side has ended.
+fn receive(stream: &mut TcpStream, mut into: &mut [u8]) -> anyhow::Result<bool> {
+    while !into.is_empty() {
+        match stream.read(into) {
+            Ok(0) => return Ok(false),
+            Ok(count) => into = &mut into[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::hint::spin_loop(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+/// One connection of a client of Redis that sets a value of `bytes` again and again, spinning.
+pub(crate) fn redis_sets(
+    addr: SocketAddr,
+    bytes: usize,
+    client_cpu: usize,
+    lasting_ns: u64,
+) -> anyhow::Result<Times> {
+    const OK: &[u8] = b"+OK\r\n";
+    let mut request = format!("*3\r\n$3\r\nSET\r\n$4\r\nperf\r\n${bytes}\r\n").into_bytes();
+    request.extend(vec![b'x'; bytes]);
+    request.extend(b"\r\n");
+    machine::on_cpu(client_cpu, || {
+        let mut stream = prepared(TcpStream::connect(addr)?, Wait::Spin)?;
+        let (mut times, mut index, mut answer) = (Times::default(), 0_usize, [0; OK.len()]);
+        let end_ns = clock::now_ns() + lasting_ns;
+        while index <= WARM_UP || clock::now_ns() < end_ns {
+            let began_ns = clock::now_ns();
+            send(&mut stream, &request)?;
+            ensure!(
+                receive(&mut stream, &mut answer)? && answer == OK,
+                "Redis refused a SET"
+            );
+            if index >= WARM_UP {
+                times.record(clock::now_ns() - began_ns);
+            }
+            index += 1;
+        }
+        Ok(times)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_by_itself_is_measured_on_a_zero_filled_file_that_does_not_stay() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let disk = RawDisk::new(dir.path()).unwrap();
+        let cpu = machine::usable_cpus().unwrap()[0];
+        let times = disk.run(cpu, 1_000_000).unwrap();
+        assert!(times.len() > 0 && times.ns(0.5) > 0);
+        assert_eq!(std::fs::metadata(&disk.path).unwrap().len(), FILE_BYTES);
+        assert!(disk.reads(cpu, 1_000_000).unwrap() > 0.0);
+        let path = disk.path.clone();
+        drop(disk);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn round_trips_are_measured_by_blocking_threads() {
+        let cpus = machine::usable_cpus().unwrap();
+        let trip = Trip {
+            request_bytes: 1100,
+            answer_bytes: 60,
+            wait: Wait::Park,
+        };
+        let times = round_trips(trip, cpus[0], cpus[cpus.len() - 1], 1_000_000).unwrap();
+        assert!(times.len() > 0 && times.ns(0.5) > 0);
+    }
+}
