@@ -125,7 +125,7 @@ impl Lab {
                 .clone()
                 .context("this row starts the broker itself: it needs --broker")?,
             data_dir,
-            cpus: vec![self.cpu(start.on); start.shards],
+            cpus: vec![self.cpu(start.on)],
             shards: start.shards,
             poll: start.poll.to_owned(),
             flags: flags
@@ -244,7 +244,14 @@ impl Lab {
             Work::Own { start, load } => {
                 let _quiet = self.quiet(Runs::Neither)?;
                 let peer = Peer::tailwater(&self.tailwater("own", start)?)?;
-                self.load(peer.addr, Some(peer.pid), load)
+                let usual = self.plan.client_cpus.clone();
+                // The two change places: they never share a core.
+                if start.on == Core::Client {
+                    self.plan.client_cpus = vec![self.plan.broker_cpu];
+                }
+                let measured = self.load(peer.addr, Some(peer.pid), load);
+                self.plan.client_cpus = usual;
+                measured
             }
         }
     }
@@ -277,7 +284,7 @@ impl Lab {
                     tail_readers: 1,
                     ..Workload::plain()
                 };
-                self.run_load(peer.addr, &warm_up, KAFKA_WARM_UP_NS)?;
+                self.run_load(peer.addr, None, &warm_up, KAFKA_WARM_UP_NS)?;
             }
             self.kafka = Some(started.map_err(|error| format!("{error:#}")));
         }
@@ -293,17 +300,14 @@ impl Lab {
         pid: Option<u32>,
         workload: &Workload,
     ) -> anyhow::Result<Measured> {
-        let before_ns = pid.map(machine::cpu_ns);
-        let outcome = self.run_load(addr, workload, self.plan.slice_ns * workload.times_as_long)?;
+        let lasting_ns = self.plan.slice_ns * workload.times_as_long;
+        let outcome = self.run_load(addr, pid, workload, lasting_ns)?;
         let mut measured = of_outcome(&outcome, workload);
-        // Where a backlog was written first, the time for that would count too.
-        if let (Some((pid, before_ns)), Beside::Nothing) = (pid.zip(before_ns), workload.beside) {
-            let records = outcome.per_second() * (outcome.lasting_ns + WARM_UP_NS) as f64 / 1e9;
-            let spent_ns = machine::cpu_ns(pid).saturating_sub(before_ns);
-            measured.facts.insert(
-                "broker CPU us/record",
-                spent_ns as f64 / 1e3 / records.max(1.0),
-            );
+        if let Some(spent_ns) = outcome.broker_cpu_ns.filter(|_| outcome.records > 0) {
+            // It was spent on the records of the warm-up, too.
+            let seconds = (outcome.lasting_ns + WARM_UP_NS) as f64 / SECOND_NS as f64;
+            let us = spent_ns as f64 / 1e3 / (outcome.per_second() * seconds);
+            measured.facts.insert("broker CPU us/record", us);
         }
         Ok(measured)
     }
@@ -312,6 +316,7 @@ impl Lab {
     pub(crate) fn run_load(
         &mut self,
         addr: SocketAddr,
+        pid: Option<u32>,
         workload: &Workload,
         lasting_ns: u64,
     ) -> anyhow::Result<Outcome> {
@@ -366,6 +371,7 @@ impl Lab {
                 });
             }
         }
+        let before_ns = pid.map(machine::cpu_ns);
         let ran = load::run(&Load {
             addr,
             topic: topic.clone(),
@@ -380,8 +386,16 @@ impl Lab {
             warm_up_ns: WARM_UP_NS,
             lasting_ns,
         });
-        let outcome = ran?;
-        control.delete(&topic)?;
+        let spent_ns = pid
+            .zip(before_ns)
+            .map(|(pid, before)| machine::cpu_ns(pid).saturating_sub(before));
+        // Deleted whatever came of it, so that rows do not fill the disk.
+        let deleted = control.delete(&topic);
+        let outcome = Outcome {
+            broker_cpu_ns: spent_ns,
+            ..ran?
+        };
+        deleted?;
         if matches!(workload.beside, Beside::Backfill { .. }) {
             control.delete(&old)?;
         }
@@ -451,7 +465,7 @@ impl Lab {
             ..Workload::plain()
         };
         let loaded = std::thread::scope(|scope| {
-            let load = scope.spawn(|| self.run_load(addr, &workload, 60 * SECOND_NS));
+            let load = scope.spawn(|| self.run_load(addr, None, &workload, 60 * SECOND_NS));
             std::thread::sleep(Duration::from_millis(1500));
             broker.kill()?;
             load.join()

@@ -63,6 +63,8 @@ pub(crate) struct Outcome {
     /// When a reader of a backlog had reached the end, from the begin of the load.
     pub(crate) caught_up_ns: Option<u64>,
     pub(crate) lasting_ns: u64,
+    /// Processor time of the broker's process meanwhile, warm-up included, where it is known.
+    pub(crate) broker_cpu_ns: Option<u64>,
 }
 
 impl Outcome {

@@ -37,7 +37,7 @@ const START_MAX: Duration = Duration::from_secs(120);
 pub(crate) struct TailwaterPlan {
     pub(crate) binary: PathBuf,
     pub(crate) data_dir: PathBuf,
-    /// One shard for each, unless `shards` says otherwise.
+    /// Shards go round on them when there are more.
     pub(crate) cpus: Vec<usize>,
     pub(crate) shards: usize,
     pub(crate) poll: String,
@@ -63,6 +63,8 @@ impl Peer {
             .args(&plan.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        let log = plan.data_dir.with_extension("log");
+        command.stderr(std::fs::File::create(&log)?);
         let began = Instant::now();
         let mut child = command
             .spawn()
@@ -80,8 +82,9 @@ impl Peer {
             child.kill()?;
             child.wait()?;
             anyhow::bail!(
-                "{} did not say where it listens: {first:?}",
-                plan.binary.display()
+                "{} did not say where it listens: {first:?} {}",
+                plan.binary.display(),
+                std::fs::read_to_string(&log).unwrap_or_default()
             );
         };
         let pid = child.id();
