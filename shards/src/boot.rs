@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::context::ShardId;
 use crate::counters::Counters;
-use crate::engine::glommio;
+use crate::engine::glommio::boot::Glommio;
+use crate::engine::threads;
+use crate::engine::uring::boot::Uring;
 
 /// What the shards run on.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -19,6 +21,8 @@ pub enum Engine {
     /// Threads with io_uring, by the crate glommio.
     #[default]
     Glommio,
+    /// Threads with io_uring, by an executor of our own.
+    Uring,
     /// Simulated, seeded. Started by [`crate::sim::Simulation`], never by [`run`].
     Sim,
 }
@@ -103,6 +107,17 @@ pub enum BootError {
         /// As `uname -r` says it.
         release: String,
     },
+    /// The kernel's io_uring lacks what the engine `uring` is built on.
+    #[error(
+        "the engine uring needs {missing}, which Linux {release} does not have: Linux 5.19 or newer \
+         has it (6.1 or newer is better); the engine glommio needs less"
+    )]
+    UringLacks {
+        /// A flag, a feature or an operation.
+        missing: &'static str,
+        /// As `uname -r` says it.
+        release: String,
+    },
     /// RLIMIT_MEMLOCK is too low and cannot be raised.
     #[error(
         "the limit of locked memory is {hard_bytes} bytes, and at least {needed_bytes} are \
@@ -164,7 +179,7 @@ pub struct ShardPanicked {
 /// The running shards.
 #[derive(Debug)]
 pub struct Running {
-    inner: glommio::Running,
+    inner: threads::Running,
 }
 
 impl Running {
@@ -188,13 +203,14 @@ where
     F: Fn(ShardId) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    if cfg.engine == Engine::Sim {
-        return Err(BootError::SimEngine);
-    }
     if cfg.cpus.is_empty() || cfg.cpus.len() > usize::from(u16::MAX) {
         return Err(BootError::ShardCount(cfg.cpus.len()));
     }
     crate::allocator::give_back_large();
-    let inner = glommio::Running::start(&cfg, main)?;
+    let inner = match cfg.engine {
+        Engine::Glommio => threads::Running::start::<Glommio, _, _>(&cfg, main)?,
+        Engine::Uring => threads::Running::start::<Uring, _, _>(&cfg, main)?,
+        Engine::Sim => return Err(BootError::SimEngine),
+    };
     Ok(Running { inner })
 }

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - the memory comes from the process's allocator, never from a ring's registered memory, so
 //!   it may be read on any thread;
+//! - the `uring` engine holds a clone of the [`SharedBuf`] while it writes from it;
 //! - glommio counts the references of a write in flight without atomics (`Rc`). So every clone
 //!   of that `Rc` lives on the shard that froze the buffer, its home, and the last one is
 //!   dropped there: a `SharedBuf` whose last reference goes away elsewhere sends its memory
@@ -48,6 +49,12 @@ impl DmaBuf {
         // written through the pointer, as no slice of uninitialised bytes may exist.
         unsafe { std::ptr::write_bytes(buffer.as_mut_ptr(), 0, len) };
         DmaBuf { buffer }
+    }
+
+    /// What has been read into the first `len` bytes of `buffer`; None if that is nothing.
+    pub(crate) fn filled(mut buffer: DmaBuffer, len: usize) -> Option<DmaBuf> {
+        buffer.trim_to_size(len);
+        (len > 0).then_some(DmaBuf { buffer })
     }
 
     /// Ends changes; what follows is shared and sent without a copy.

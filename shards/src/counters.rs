@@ -39,6 +39,8 @@ counters! {
     Commits => "commits",
     /// Syncs of a log.
     Flushes => "flushes",
+    /// The kernel was entered by a shard's ring (the `uring` engine's; glommio does not tell).
+    RingEnters => "ring_enters",
     /// A task held its shard's loop for too long by one poll.
     LoopStalls => "loop_stalls",
     /// A task ended by a panic, which was caught.

@@ -7,8 +7,7 @@ use std::io;
 use std::path::Path;
 
 use crate::context;
-use crate::engine::EngineHandle;
-use crate::engine::glommio::dir as glommio;
+use crate::engine::{EngineHandle, names};
 use crate::sim::engine::dir as sim;
 
 /// A name in a directory.
@@ -23,7 +22,9 @@ pub struct Entry {
 macro_rules! dispatch {
     ($function:ident($($argument:expr),*)) => {
         match context::current().engine {
-            EngineHandle::Glommio(_) => glommio::$function($($argument),*).await,
+            EngineHandle::Glommio(_) | EngineHandle::Uring(_) => {
+                names::$function($($argument),*).await
+            }
             EngineHandle::Sim(_) => sim::$function($($argument),*).await,
         }
     };

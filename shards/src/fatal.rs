@@ -5,7 +5,7 @@
 use std::panic::resume_unwind;
 
 use crate::context;
-use crate::engine::EngineHandle;
+use crate::engine::{EngineHandle, host};
 
 /// The payload that unwinds a simulated process to its end. It is not a panic: the catch at
 /// each spawn lets it pass, and only the simulator's loop takes it.
@@ -29,7 +29,7 @@ impl ProcessEnds {
 pub fn fatal(reason: &str) -> ! {
     let context = context::current();
     match &context.engine {
-        EngineHandle::Glommio(shard) => shard.fatal(reason),
+        EngineHandle::Glommio(_) | EngineHandle::Uring(_) => host::fatal(reason),
         EngineHandle::Sim(shard) => shard.fatal(reason),
     }
 }

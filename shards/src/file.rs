@@ -15,6 +15,7 @@ use crate::buf::{BLOCK_BYTES, SharedBuf};
 use crate::context::{self, ShardContext};
 use crate::engine::EngineHandle;
 use crate::engine::glommio::file as glommio;
+use crate::engine::uring::file as uring;
 use crate::io_class::{ClassStats, IoClass};
 use crate::sim::engine::file as sim;
 
@@ -42,6 +43,7 @@ pub struct File {
 #[derive(Clone)]
 enum Inner {
     Glommio(glommio::File),
+    Uring(uring::File),
     Sim(sim::File),
 }
 
@@ -49,6 +51,7 @@ macro_rules! dispatch {
     ($self:expr, $file:ident => $call:expr) => {
         match &$self.inner {
             Inner::Glommio($file) => $call,
+            Inner::Uring($file) => $call,
             Inner::Sim($file) => $call,
         }
     };
@@ -63,6 +66,9 @@ impl File {
         let inner = match &context.engine {
             EngineHandle::Glommio(_) => {
                 Inner::Glommio(glommio::File::open(path, create_new, write).await?)
+            }
+            EngineHandle::Uring(shard) => {
+                Inner::Uring(uring::File::open(shard, path, create_new, write).await?)
             }
             EngineHandle::Sim(_) => Inner::Sim(sim::File::open(path, create_new, write).await?),
         };
@@ -140,6 +146,7 @@ impl File {
     pub async fn close(self) {
         match self.inner {
             Inner::Glommio(file) => file.close().await,
+            Inner::Uring(file) => file.close().await,
             Inner::Sim(file) => file.close().await,
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! Owns executors, timers, tasks, sockets, direct-I/O files, the mesh between shards, and the
 //! simulator. Must not know Kafka, records, storage or the broker: nothing of ours lies below.
-//! It is the only crate that names an engine (`glommio`, `sim`), a socket call or a clock.
+//! It is the only crate that names an engine (`glommio`, `uring`, `sim`), a socket call or a clock.
 //!
 //! Everything above uses the concrete types here, which dispatch by an enum to the engine
 //! inside. The free functions ([`now`], [`spawn`], [`shard`], ...) act on the current shard,
-//! the one thread-local of the code base: under `glommio` it is set once for a shard's thread,
-//! under `sim` around each poll. Outside a shard they panic.
+//! the one thread-local of the code base: under `sim` it is set around
+//! each poll, else once for a shard's thread. Outside a shard they panic.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

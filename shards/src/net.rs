@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::context;
 use crate::engine::EngineHandle;
 use crate::engine::glommio::net as glommio;
+use crate::engine::uring::net as uring;
 use crate::sim::engine::net as sim;
 
 /// A listening socket of the current shard.
@@ -23,6 +24,7 @@ pub struct Listener {
 
 enum ListenerInner {
     Glommio(glommio::Listener),
+    Uring(uring::Listener),
     Sim(sim::Listener),
 }
 
@@ -32,6 +34,7 @@ impl Listener {
     pub fn bind(addr: SocketAddr) -> io::Result<Listener> {
         let inner = match &context::current().engine {
             EngineHandle::Glommio(_) => ListenerInner::Glommio(glommio::Listener::bind(addr)?),
+            EngineHandle::Uring(shard) => ListenerInner::Uring(uring::Listener::bind(shard, addr)?),
             EngineHandle::Sim(_) => ListenerInner::Sim(sim::Listener::bind(addr)?),
         };
         Ok(Listener { inner })
@@ -41,6 +44,7 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.inner {
             ListenerInner::Glommio(listener) => listener.local_addr(),
+            ListenerInner::Uring(listener) => listener.local_addr(),
             ListenerInner::Sim(listener) => listener.local_addr(),
         }
     }
@@ -51,6 +55,7 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         let inner = match &self.inner {
             ListenerInner::Glommio(listener) => AcceptedInner::Glommio(listener.accept().await?),
+            ListenerInner::Uring(listener) => AcceptedInner::Uring(listener.accept().await?),
             ListenerInner::Sim(listener) => AcceptedInner::Sim(listener.accept().await?),
         };
         Ok(Accepted { inner })
@@ -70,6 +75,7 @@ pub struct Accepted {
 
 enum AcceptedInner {
     Glommio(glommio::Accepted),
+    Uring(uring::Accepted),
     Sim(sim::Accepted),
 }
 
@@ -78,6 +84,7 @@ impl Accepted {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.inner {
             AcceptedInner::Glommio(accepted) => accepted.peer_addr(),
+            AcceptedInner::Uring(accepted) => accepted.peer_addr(),
             AcceptedInner::Sim(accepted) => accepted.peer_addr(),
         }
     }
@@ -86,6 +93,7 @@ impl Accepted {
     pub fn into_stream(self) -> io::Result<Stream> {
         let inner = match self.inner {
             AcceptedInner::Glommio(accepted) => StreamInner::Glommio(accepted.into_stream()?),
+            AcceptedInner::Uring(accepted) => StreamInner::Uring(accepted.into_stream()?),
             AcceptedInner::Sim(accepted) => StreamInner::Sim(accepted.into_stream()?),
         };
         Ok(Stream { inner })
@@ -106,6 +114,7 @@ pub struct Stream {
 
 enum StreamInner {
     Glommio(glommio::Stream),
+    Uring(uring::Stream),
     Sim(sim::Stream),
 }
 
@@ -113,6 +122,7 @@ macro_rules! dispatch {
     ($self:expr, $stream:ident => $call:expr) => {
         match &$self.inner {
             StreamInner::Glommio($stream) => $call,
+            StreamInner::Uring($stream) => $call,
             StreamInner::Sim($stream) => $call,
         }
     };
@@ -123,6 +133,9 @@ impl Stream {
     pub async fn connect(addr: SocketAddr) -> io::Result<Stream> {
         let inner = match &context::current().engine {
             EngineHandle::Glommio(_) => StreamInner::Glommio(glommio::Stream::connect(addr).await?),
+            EngineHandle::Uring(shard) => {
+                StreamInner::Uring(uring::Stream::connect(shard, addr).await?)
+            }
             EngineHandle::Sim(_) => StreamInner::Sim(sim::Stream::connect(addr).await?),
         };
         Ok(Stream { inner })

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use crate::context;
 use crate::counters::{Counter, count};
-use crate::engine::{EngineHandle, glommio};
+use crate::engine::{EngineHandle, glommio, uring};
 use crate::fatal::ProcessEnds;
 use crate::sim::engine as sim;
 
@@ -38,6 +38,7 @@ pub struct Task<T> {
 
 enum Handle<T> {
     Glommio(glommio::TaskHandle<Result<T, TaskPanicked>>),
+    Uring(uring::TaskHandle<Result<T, TaskPanicked>>),
     Sim(sim::TaskHandle<Result<T, TaskPanicked>>),
 }
 
@@ -46,6 +47,7 @@ impl<T: 'static> Task<T> {
     pub fn detach(self) {
         match self.handle {
             Handle::Glommio(handle) => handle.detach(),
+            Handle::Uring(handle) => handle.detach(),
             Handle::Sim(handle) => handle.detach(),
         }
     }
@@ -64,6 +66,7 @@ impl<T: 'static> Future for Task<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().handle {
             Handle::Glommio(handle) => Pin::new(handle).poll(cx),
+            Handle::Uring(handle) => Pin::new(handle).poll(cx),
             Handle::Sim(handle) => Pin::new(handle).poll(cx),
         }
     }
@@ -91,6 +94,7 @@ where
     };
     let handle = context::with(|context| match &context.engine {
         EngineHandle::Glommio(shard) => Handle::Glommio(shard.spawn(name, caught)),
+        EngineHandle::Uring(shard) => Handle::Uring(shard.spawn(name, caught)),
         EngineHandle::Sim(shard) => Handle::Sim(shard.spawn(name, caught)),
     });
     Task { handle, finished }
@@ -118,6 +122,7 @@ pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
         .map(|context| &context.engine)
     {
         Some(EngineHandle::Glommio(shard)) => shard.wake_after_io(cx),
+        Some(EngineHandle::Uring(shard)) => shard.wake_after_io(cx),
         Some(EngineHandle::Sim(_)) | None => cx.waker().wake_by_ref(),
     }
 }
@@ -127,6 +132,7 @@ pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
 pub(crate) fn give_way() {
     context::with(|context| match &context.engine {
         EngineHandle::Glommio(shard) => shard.give_way(),
+        EngineHandle::Uring(shard) => shard.give_way(),
         EngineHandle::Sim(_) => {}
     });
 }
@@ -135,6 +141,7 @@ pub(crate) fn give_way() {
 pub(crate) fn idle_poll() -> crate::boot::Poll {
     context::with(|context| match &context.engine {
         EngineHandle::Glommio(shard) => shard.poll(),
+        EngineHandle::Uring(shard) => shard.poll(),
         EngineHandle::Sim(_) => crate::boot::Poll::Park,
     })
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::context;
-use crate::engine::{EngineHandle, glommio};
+use crate::engine::{EngineHandle, glommio, host, uring};
 use crate::sim::engine as sim;
 
 /// A point on the monotonic clock, in nanoseconds since the engine's beginning.
@@ -56,7 +56,7 @@ impl Add<Duration> for Instant {
 /// The monotonic clock.
 pub fn now() -> Instant {
     Instant(context::with(|context| match &context.engine {
-        EngineHandle::Glommio(shard) => shard.now_nanos(),
+        EngineHandle::Glommio(_) | EngineHandle::Uring(_) => host::now_nanos(),
         EngineHandle::Sim(shard) => shard.now_nanos(),
     }))
 }
@@ -64,7 +64,7 @@ pub fn now() -> Instant {
 /// Milliseconds since 1970: the clock of record timestamps. It may jump either way.
 pub fn wall_clock_ms() -> i64 {
     context::with(|context| match &context.engine {
-        EngineHandle::Glommio(shard) => shard.wall_clock_ms(),
+        EngineHandle::Glommio(_) | EngineHandle::Uring(_) => host::wall_clock_ms(),
         EngineHandle::Sim(shard) => shard.wall_clock_ms(),
     })
 }
@@ -72,7 +72,7 @@ pub fn wall_clock_ms() -> i64 {
 /// 64 random bits: the kernel's under a real engine, the seed's under `sim`.
 pub fn random_u64() -> u64 {
     context::with(|context| match &context.engine {
-        EngineHandle::Glommio(shard) => shard.random_u64(),
+        EngineHandle::Glommio(_) | EngineHandle::Uring(_) => host::random_u64(),
         EngineHandle::Sim(shard) => shard.random_u64(),
     })
 }
@@ -118,6 +118,7 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
 
 enum Sleep {
     Glommio(glommio::Sleep),
+    Uring(uring::Sleep),
     Sim(sim::Sleep),
 }
 
@@ -125,6 +126,7 @@ impl Sleep {
     fn until(at: Instant) -> Sleep {
         context::with(|context| match &context.engine {
             EngineHandle::Glommio(shard) => Sleep::Glommio(shard.sleep_until(at.0)),
+            EngineHandle::Uring(shard) => Sleep::Uring(shard.sleep_until(at.0)),
             EngineHandle::Sim(shard) => Sleep::Sim(shard.sleep_until(at.0)),
         })
     }
@@ -136,6 +138,7 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.get_mut() {
             Sleep::Glommio(sleep) => Pin::new(sleep).poll(cx),
+            Sleep::Uring(sleep) => Pin::new(sleep).poll(cx),
             Sleep::Sim(sleep) => Pin::new(sleep).poll(cx),
         }
     }

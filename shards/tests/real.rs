@@ -8,6 +8,9 @@
 )]
 
 mod real {
+    /// The engine that these tests run on.
+    const ENGINE: tailwater_shards::Engine = tailwater_shards::Engine::Glommio;
+
     pub(crate) mod support;
 
     mod boot;

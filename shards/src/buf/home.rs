@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use glommio::io::{DmaBuffer, ReadResult};
 
-use crate::engine::glommio::here::ThreadMark;
+use crate::engine::here::ThreadMark;
 
 /// Bytes on the list that make it worth waking the shard to free them.
 const WAKE_BYTES: usize = 1 << 20;
@@ -175,7 +175,7 @@ pub(crate) enum HomeRef {
 impl HomeRef {
     /// The home of the shard that runs here.
     pub(crate) fn current() -> HomeRef {
-        crate::engine::glommio::current_home().map_or(HomeRef::Nobody, HomeRef::Shard)
+        crate::engine::current_home().map_or(HomeRef::Nobody, HomeRef::Shard)
     }
 
     /// Whether this is the shard whose ring may see the payload.

@@ -6,7 +6,7 @@ use std::thread;
 use glommio::io::DmaBuffer;
 
 use super::{DmaBuf, SharedBuf, allocation_of};
-use crate::engine::glommio::current_home;
+use crate::engine::current_home;
 use crate::{RunConfig, run, usable_cpus};
 
 /// Runs `test` on a shard.

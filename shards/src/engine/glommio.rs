@@ -17,34 +17,26 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use glommio::TaskQueueHandle;
 use glommio::timer::Timer;
 
+use super::host;
 use crate::buf::home::Home;
 
 mod barrier;
 pub(crate) mod boot;
-pub(crate) mod dir;
 pub(crate) mod file;
-pub(crate) mod memlock;
 pub(crate) mod net;
-pub(crate) mod probe;
-mod stall;
 pub(crate) mod wake;
-
-pub(crate) use boot::Running;
 
 use wake::{Hub, Tasks, WithWaker};
 
 /// How long the end of a shard waits for calls on its blocking thread that were given up.
 const BLOCKING_END_MAX: Duration = Duration::from_millis(100);
-
-/// The exit code of a process ended by `fatal` (EX_IOERR).
-pub(crate) const FATAL_EXIT_CODE: i32 = 74;
 
 /// A glommio shard's handle.
 #[derive(Clone)]
@@ -65,16 +57,10 @@ struct Inner {
     in_flight: Cell<u64>,
 }
 
-/// What all instants count from. One for the process, so that shards may compare theirs.
-fn clock_base() -> Instant {
-    static BASE: OnceLock<Instant> = OnceLock::new();
-    *BASE.get_or_init(Instant::now)
-}
-
 impl Shard {
     /// For the thread that this is called on.
     fn here(poll: crate::boot::Poll) -> Shard {
-        clock_base();
+        host::begin();
         Shard {
             inner: Rc::new(Inner {
                 tasks: Tasks::new(Hub::here()),
@@ -91,31 +77,12 @@ impl Shard {
     fn current() -> Shard {
         match crate::context::with(|context| context.engine.clone()) {
             super::EngineHandle::Glommio(shard) => shard,
-            super::EngineHandle::Sim(_) => unreachable!("dispatched to the wrong engine"),
+            _ => unreachable!("dispatched to the wrong engine"),
         }
     }
 
-    pub(crate) fn now_nanos(&self) -> u64 {
-        let nanos = clock_base().elapsed().as_nanos();
-        u64::try_from(nanos).expect("the process is younger than 584 years")
-    }
-
-    pub(crate) fn wall_clock_ms(&self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        // A clock set before 1970 reads as 1970.
-        since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    pub(crate) fn random_u64(&self) -> u64 {
-        let mut bytes = [0; 8];
-        let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-        // Up to 256 bytes come whole once the kernel has its entropy, which this waits for.
-        assert_eq!(got, Ok(bytes.len()), "the kernel gives random bytes");
-        u64::from_ne_bytes(bytes)
-    }
-
     pub(crate) fn sleep_until(&self, at_nanos: u64) -> Sleep {
-        let left = at_nanos.saturating_sub(self.now_nanos());
+        let left = at_nanos.saturating_sub(host::now_nanos());
         Sleep {
             timer: (left > 0).then(|| Timer::new(Duration::from_nanos(left))),
         }
@@ -130,20 +97,6 @@ impl Shard {
         let task = glommio::spawn_local_into(future, TaskQueueHandle::default())
             .expect("the default queue is always there");
         TaskHandle { task: Some(task) }
-    }
-
-    pub(crate) fn fatal(&self, reason: &str) -> ! {
-        if tracing::enabled!(tracing::Level::ERROR) {
-            tracing::error!(reason, "fatal: the process ends");
-        } else {
-            // Nobody listens to the log, and this must not go unsaid.
-            let line = format!("fatal: the process ends: {reason}\n");
-            drop(std::io::Write::write_all(
-                &mut std::io::stderr(),
-                line.as_bytes(),
-            ));
-        }
-        std::process::exit(FATAL_EXIT_CODE)
     }
 
     /// Wakes the task after the executor has next looked at its rings.
@@ -207,7 +160,7 @@ impl Shard {
     /// calls in order: when the last one is done, so are those that were given up. A call that
     /// hangs is not waited for; the executor then stays to hear of it.
     async fn end_blocking_calls(&self) {
-        let last = dir::off_loop(|| Ok(()));
+        let last = super::names::off_loop(|| Ok(()));
         if crate::time::timeout(BLOCKING_END_MAX, last).await.is_err() {
             self.inner.abandoned.set(self.inner.abandoned.get() + 1);
         }
@@ -281,46 +234,6 @@ impl Drop for InFlight {
         if !self.landed {
             let abandoned = &self.shard.inner.abandoned;
             abandoned.set(abandoned.get() + 1);
-        }
-    }
-}
-
-/// The home of the shard on this thread, if it is one of ours.
-pub(crate) fn current_home() -> Option<Arc<Home>> {
-    match &crate::context::try_current()?.engine {
-        super::EngineHandle::Glommio(shard) => Some(Arc::clone(shard.home())),
-        super::EngineHandle::Sim(_) => None,
-    }
-}
-
-/// Which of our shards this thread is: ids are never used twice, unlike a thread's addresses.
-pub(crate) mod here {
-    use std::cell::Cell;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Names a thread that a shard runs, or has run, on.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(crate) struct ThreadMark(u64);
-
-    thread_local! {
-        static MARK: Cell<u64> = const { Cell::new(0) };
-    }
-
-    impl ThreadMark {
-        /// This thread's mark, made at the first call on it.
-        pub(crate) fn of_this_thread() -> ThreadMark {
-            static NEXT: AtomicU64 = AtomicU64::new(1);
-            MARK.with(|mark| {
-                if mark.get() == 0 {
-                    mark.set(NEXT.fetch_add(1, Ordering::Relaxed));
-                }
-                ThreadMark(mark.get())
-            })
-        }
-
-        /// Whether the caller runs on the marked thread.
-        pub(crate) fn is_here(self) -> bool {
-            MARK.try_with(|mark| mark.get() == self.0).unwrap_or(false)
         }
     }
 }

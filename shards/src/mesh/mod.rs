@@ -39,3 +39,4 @@ pub use ends::{MeshEnds, mesh};
 pub use handle::Mesh;
 pub use ready_set::{Marker, ReadySet};
 pub use reply::{MeshClosed, PendingReply};
+pub(crate) use wake_cell::WakeCell;

@@ -26,7 +26,7 @@ const ASLEEP: usize = 1;
 /// One ringer is waking the sleeper, and reads the slot.
 const WAKING: usize = 2;
 /// See the module.
-pub(super) struct WakeCell {
+pub(crate) struct WakeCell {
     state: AtomicUsize,
     waker: UnsafeCell<Option<Waker>>,
 }
@@ -35,7 +35,7 @@ pub(super) struct WakeCell {
 unsafe impl Sync for WakeCell {}
 
 impl WakeCell {
-    pub(super) fn new() -> WakeCell {
+    pub(crate) fn new() -> WakeCell {
         WakeCell {
             state: AtomicUsize::new(AWAKE),
             waker: UnsafeCell::new(None),
@@ -43,13 +43,13 @@ impl WakeCell {
     }
 
     /// Wakes the sleeper if it sleeps. True if it was this call that did.
-    pub(super) fn ring(&self) -> bool {
+    pub(crate) fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
         self.ring_after_fence()
     }
 
     /// [`ring`](Self::ring) for a caller that has had a `SeqCst` fence since it published.
-    pub(super) fn ring_after_fence(&self) -> bool {
+    pub(crate) fn ring_after_fence(&self) -> bool {
         // A look before the exchange: the cell's line stays shared while the sleeper is awake.
         if self.state.load(Ordering::Relaxed) != ASLEEP
             || self
@@ -76,7 +76,7 @@ impl WakeCell {
     ///
     /// # Safety
     /// Only the one sleeper calls this, from one thread at a time.
-    pub(super) unsafe fn announce(&self, waker: &Waker) {
+    pub(crate) unsafe fn announce(&self, waker: &Waker) {
         // SAFETY: passed on to our caller.
         unsafe { self.rise() };
         if self.state.load(Ordering::Acquire) != AWAKE {
@@ -101,7 +101,7 @@ impl WakeCell {
     ///
     /// # Safety
     /// Only the one sleeper calls this, from one thread at a time.
-    pub(super) unsafe fn rise(&self) {
+    pub(crate) unsafe fn rise(&self) {
         if self.state.load(Ordering::Relaxed) == ASLEEP {
             // If a ringer was faster, it wakes us once for nothing.
             let _ =
@@ -115,7 +115,7 @@ impl WakeCell {
     ///
     /// # Safety
     /// Only the one sleeper calls this, from one thread at a time.
-    pub(super) unsafe fn retire(&self) -> Option<Waker> {
+    pub(crate) unsafe fn retire(&self) -> Option<Waker> {
         loop {
             // SAFETY: passed on to our caller.
             unsafe { self.rise() };

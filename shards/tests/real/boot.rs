@@ -28,7 +28,9 @@ fn no_shards_and_the_simulated_engine_are_refused() {
 
 #[test]
 fn a_processor_that_is_not_ours_is_named() {
-    let said = refusal(RunConfig::new(vec![0, 1000])).to_string();
+    let mut elsewhere = config(1);
+    elsewhere.cpus = vec![0, 1000];
+    let said = refusal(elsewhere).to_string();
     assert!(said.contains("processor 1000"), "{said}");
 }
 

@@ -9,7 +9,9 @@ use tempfile::TempDir;
 /// `count` shards, on as many processors as there are.
 pub(crate) fn config(count: usize) -> RunConfig {
     let usable = shards::usable_cpus().unwrap();
-    RunConfig::new(usable.into_iter().cycle().take(count).collect())
+    let mut config = RunConfig::new(usable.into_iter().cycle().take(count).collect());
+    config.engine = super::ENGINE;
+    config
 }
 
 /// Runs `main` on each of `count` parked shards, to its end.

@@ -1,25 +1,22 @@
-//! The shards' threads: how they start together, and how they end.
+//! A shard's thread as a glommio executor.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use glommio::io::DmaFile;
 use glommio::{CpuLocation, CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::io::Errno;
 
-use super::{Shard, barrier, memlock, probe};
-use crate::boot::{BootError, Poll, RunConfig, ShardPanicked};
+use super::{Shard, barrier};
+use crate::boot::{BootError, Poll, RunConfig};
 use crate::context::{self, ShardContext, ShardId};
-use crate::counters::Counters;
 use crate::engine::EngineHandle;
-use crate::task::{CatchPanic, panic_message};
+use crate::engine::probe::ProbeFile;
+use crate::engine::threads::{ShardThread, ThreadEngine};
+use crate::task::CatchPanic;
 
 /// Memory registered with each ring, for reads of small sizes; larger ones come from the
 /// allocator, as all writes do. The least that glommio takes.
@@ -28,224 +25,70 @@ const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Longer than any process lives, and within what the clock can add.
 const SPIN_FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The running threads.
-#[derive(Debug)]
-pub(crate) struct Running {
-    threads: Vec<JoinHandle<()>>,
-    ends: Receiver<Result<(), ShardPanicked>>,
-    pub(crate) counters: Counters,
-}
+/// See [`ThreadEngine`].
+pub(crate) enum Glommio {}
 
-impl Running {
-    pub(crate) fn start<F, Fut>(cfg: &RunConfig, main: F) -> Result<Running, BootError>
-    where
-        F: Fn(ShardId) -> Fut + Send + Sync + Clone + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        let probe_files = check(cfg)?;
+impl ThreadEngine for Glommio {
+    /// One on each device.
+    type Prepared = Vec<ProbeFile>;
+
+    fn prepare(cfg: &RunConfig) -> Result<Vec<ProbeFile>, BootError> {
+        let files = cfg.probe_dirs.iter().map(|dir| ProbeFile::make(dir));
+        let files = files.collect::<Result<_, _>>()?;
         barrier::register();
-        let gate = Arc::new(Gate::default());
-        let (started_tx, started) = channel();
-        let (end_tx, ends) = channel();
-        let mut threads = Vec::with_capacity(cfg.cpus.len());
-        let mut refused = None;
-        let shard_count = u16::try_from(cfg.cpus.len()).expect("checked by `run`");
-        let counters = Counters::new(shard_count);
-        for (index, &cpu) in cfg.cpus.iter().enumerate() {
-            let index = u16::try_from(index).expect("checked by `run`");
-            let shard = ShardThread {
-                id: ShardId(index),
-                shard_count,
-                counters: counters.clone(),
-                cpu,
-                poll: cfg.poll,
-                probe_files: probe_files.iter().map(probe::ProbeFile::path).collect(),
-                started: Started::new(ShardId(index), started_tx.clone()),
-                gate: Arc::clone(&gate),
-            };
-            let main = main.clone();
-            let end_tx = end_tx.clone();
-            let spawned = thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || shard.live(main, &end_tx));
-            match spawned {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    refused = Some(BootError::Thread(error));
-                    break;
-                }
-            }
-        }
-        drop(started_tx);
-        for _ in 0..threads.len() {
-            // Every thread says one thing, whatever happens to it.
-            if let Ok(Err(error)) = started.recv() {
-                refused.get_or_insert(error);
-            }
-        }
-        let Some(error) = refused else {
-            gate.decide(true);
-            return Ok(Running {
-                threads,
-                ends,
-                counters,
-            });
-        };
-        gate.decide(false);
-        for thread in threads {
-            drop(thread.join());
-        }
-        Err(error)
+        Ok(files)
     }
 
-    pub(crate) fn join(self) -> Result<(), ShardPanicked> {
-        for _ in 0..self.threads.len() {
-            self.ends.recv().expect("every thread says how it ended")?;
-        }
-        for thread in self.threads {
-            drop(thread.join());
-        }
-        Ok(())
-    }
-}
-
-/// Everything that can be refused without starting, then the probe files.
-fn check(cfg: &RunConfig) -> Result<Vec<probe::ProbeFile>, BootError> {
-    let usable = crate::cpus::usable_cpus().map_err(BootError::Cpus)?;
-    for &cpu in &cfg.cpus {
-        if !usable.contains(&cpu) {
-            return Err(BootError::NoSuchCpu { cpu, usable });
-        }
-    }
-    memlock::ensure(cfg.cpus.len())?;
-    probe::kernel()?;
-    for dir in &cfg.probe_dirs {
-        probe::direct_io(dir)?;
-    }
-    let files = cfg.probe_dirs.iter().map(|dir| probe::ProbeFile::make(dir));
-    files.collect()
-}
-
-/// Holds the shards back until all of them stand.
-#[derive(Default)]
-struct Gate {
-    go: Mutex<Option<bool>>,
-    decided: Condvar,
-}
-
-impl Gate {
-    fn decide(&self, go: bool) {
-        *self.go.lock().unwrap_or_else(PoisonError::into_inner) = Some(go);
-        self.decided.notify_all();
-    }
-
-    fn wait(&self) -> bool {
-        let go = self.go.lock().unwrap_or_else(PoisonError::into_inner);
-        let go = self.decided.wait_while(go, |go| go.is_none());
-        go.unwrap_or_else(PoisonError::into_inner)
-            .expect("waited until decided")
-    }
-}
-
-/// What one thread needs to become a shard.
-struct ShardThread {
-    id: ShardId,
-    shard_count: u16,
-    counters: Counters,
-    cpu: usize,
-    poll: Poll,
-    probe_files: Vec<PathBuf>,
-    started: Started,
-    gate: Arc<Gate>,
-}
-
-/// Says once whether a shard stands: at the latest when its thread ends.
-struct Started {
-    shard: ShardId,
-    sender: Cell<Option<Sender<Result<(), BootError>>>>,
-}
-
-impl Started {
-    fn new(shard: ShardId, sender: Sender<Result<(), BootError>>) -> Started {
-        let sender = Cell::new(Some(sender));
-        Started { shard, sender }
-    }
-
-    fn say(&self, how: Result<(), String>) {
-        if let Some(sender) = self.sender.take() {
-            let shard = self.shard;
-            // Nobody listens when the start has already failed.
-            drop(sender.send(how.map_err(|message| BootError::Executor { shard, message })));
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        self.say(Err("it ended before it stood".to_owned()));
-    }
-}
-
-impl ShardThread {
-    /// The thread's whole life. Says once whether it started, and if the shards went ahead,
-    /// once how it ended.
-    fn live<F, Fut>(self, main: F, end: &Sender<Result<(), ShardPanicked>>)
+    fn live<F, Fut>(
+        thread: &ShardThread,
+        prepared: Arc<Vec<ProbeFile>>,
+        main: F,
+    ) -> Result<(), String>
     where
         F: Fn(ShardId) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let id = self.id;
-        let made = catch_unwind(AssertUnwindSafe(|| make_executor(self.cpu, self.poll)));
-        let executor = match made {
-            Ok(Ok(executor)) => executor,
-            Ok(Err(message)) => return self.started.say(Err(message)),
-            Err(payload) => return self.started.say(Err(panic_message(&*payload))),
-        };
-        let shard = Shard::here(self.poll);
+        let executor = make_executor(thread.cpu, thread.poll)?;
+        let shard = Shard::here(thread.poll);
         let engine = EngineHandle::Glommio(shard.clone());
-        let counters = self.counters.clone();
-        let context = ShardContext::new(id, self.shard_count, engine, counters);
+        let counters = thread.counters.clone();
+        let context = ShardContext::new(thread.id, thread.shard_count, engine, counters);
         let _entered = context::enter(context);
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            executor.run(run(&self, shard.clone(), main))
-        }));
-        let result = match ran {
-            Ok(result) => result,
-            Err(payload) => Err(panic_message(&*payload)),
-        };
-        self.started
-            .say(Err("its executor ended before it stood".to_owned()));
+        // Should a panic come out of it, the kernel may still write to buffers that it owns.
+        let executor = std::mem::ManuallyDrop::new(executor);
+        let paths = prepared.iter().map(ProbeFile::path).collect();
+        let result = executor.run(run(thread, shard.clone(), paths, main));
+        drop(prepared);
         if result.is_ok() && shard.kernel_is_done() {
-            drop(executor);
-        } else {
-            // The kernel may still write to buffers that it owns.
-            std::mem::forget(executor);
+            drop(std::mem::ManuallyDrop::into_inner(executor));
         }
         shard.home().close();
-        // Nobody listens when another shard failed first.
-        drop(end.send(result.map_err(|message| ShardPanicked { shard: id, message })));
+        result
     }
 }
 
 /// The root of a shard's executor.
-async fn run<F, Fut>(thread: &ShardThread, shard: Shard, main: F) -> Result<(), String>
+async fn run<F, Fut>(
+    thread: &ShardThread,
+    shard: Shard,
+    probe_files: Vec<PathBuf>,
+    main: F,
+) -> Result<(), String>
 where
     F: Fn(ShardId) -> Fut + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    for path in &thread.probe_files {
+    for path in &probe_files {
         match DmaFile::open(path).await {
             Ok(file) => drop(file.close().await),
             Err(error) => {
-                let said = format!("opening {}: {error}", path.display());
-                thread.started.say(Err(said));
+                thread.fails(format!("opening {}: {error}", path.display()));
                 return Ok(());
             }
         }
     }
-    thread.started.say(Ok(()));
     // Blocks the executor, which has nothing else to do yet.
-    if !thread.gate.wait() {
+    if !thread.stands() {
         return Ok(());
     }
     let hub = shard.begin();

@@ -11,12 +11,10 @@ use bytes::Bytes;
 use glommio::io::{DmaFile, OpenOptions, ReadResult};
 use rustix::fs::FlockOperation;
 
-use super::{Shard, dir};
+use super::Shard;
 use crate::buf::home::{HomeRef, Payload};
 use crate::buf::{BLOCK_BYTES, SharedBuf};
-
-/// Readable by the group, by nobody else: records may be private.
-const MODE: u32 = 0o640;
+use crate::engine::{FILE_MODE, names};
 
 #[derive(Clone)]
 pub(crate) struct File {
@@ -32,7 +30,7 @@ impl File {
             .read(true)
             .write(write)
             .create_new(create_new)
-            .mode(MODE)
+            .mode(FILE_MODE)
             .dma_open(path)
             .await;
         in_flight.landed();
@@ -124,13 +122,13 @@ impl File {
         // Its own descriptor: when this future and the file are dropped before the blocking
         // thread comes to it, the number may belong to another file.
         let fd = rustix::io::fcntl_dupfd_cloexec(self.fd(), 0)?;
-        dir::off_loop(move || Ok(rustix::fs::ftruncate(fd, len)?)).await
+        names::off_loop(move || Ok(rustix::fs::ftruncate(fd, len)?)).await
     }
 
     pub(crate) async fn preallocate(&self, len: u64) -> io::Result<()> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.fd(), 0)?;
         let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-        dir::off_loop(move || Ok(rustix::fs::fallocate(fd, flags, 0, len)?)).await
+        names::off_loop(move || Ok(rustix::fs::fallocate(fd, flags, 0, len)?)).await
     }
 
     pub(crate) async fn close(self) {

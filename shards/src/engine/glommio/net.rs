@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
@@ -18,30 +18,15 @@ use bytes::Bytes;
 use futures_util::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
-    sockopt,
-};
+use rustix::net::{Shutdown, SocketFlags, sockopt};
 
 use super::{Shard, TaskHandle};
+use crate::engine::sockets::{self, Unsent};
 use crate::sync::Notify;
 use crate::task::{CatchPanic, TaskPanicked};
 
-/// Connections that wait to be accepted; the kernel refuses more (and caps this at
-/// net.core.somaxconn).
-const BACKLOG: i32 = 1024;
-
-/// Slices that one `sendmsg` takes (UIO_MAXIOV).
-const SLICES_MAX: usize = 1024;
-
-/// Slices that are gathered on the stack; more are gathered in a vector.
-const SLICES_ON_STACK: usize = 32;
-
 /// What is sent by the call that waits for room: small, as it is outside the vectored path.
 const WAITING_PIECE_BYTES: usize = 4096;
-
-/// Asks a socket for the bytes that its peer has not acknowledged (linux/sockios.h, SIOCOUTQ).
-const TIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
 
 /// Sockets that have been accepted and wait to be asked for; then the kernel's backlog fills.
 const ACCEPTED_MAX: usize = 16;
@@ -64,23 +49,8 @@ struct AcceptedQueue {
 
 impl Listener {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Listener> {
-        // Not by glommio, which sets SO_REUSEPORT: a second process on the same port would
-        // take half of the connections instead of being told.
-        let family = match addr {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
-        };
-        let socket = rustix::net::socket_with(
-            family,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            Some(ipproto::TCP),
-        )?;
-        // A restart must not wait for the old connections' TIME_WAIT.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &addr)?;
-        rustix::net::listen(&socket, BACKLOG)?;
-        let local = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+        // Not by glommio, which sets SO_REUSEPORT.
+        let (socket, local) = sockets::listen(addr, SocketFlags::empty())?;
         // SAFETY: the descriptor is a listening TCP socket, and ours alone until it is given
         // away here.
         let listener = unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) };
@@ -143,7 +113,7 @@ pub(crate) struct Accepted {
 
 impl Accepted {
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        peer_addr(self.socket.as_fd())
+        sockets::peer_addr(self.socket.as_fd())
     }
 
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
@@ -235,19 +205,15 @@ impl Stream {
     }
 
     pub(crate) fn unsent_bytes(&self) -> io::Result<usize> {
-        // SAFETY: the opcode (SIOCOUTQ) writes one int, which is what the getter has room for.
-        let ask = unsafe { rustix::ioctl::Getter::<TIOCOUTQ, std::ffi::c_int>::new() };
-        // SAFETY: it changes nothing, and the descriptor is a TCP socket.
-        let count = self.with_fd(|fd| unsafe { rustix::ioctl::ioctl(fd, ask) })?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        self.with_fd(sockets::unsent_bytes)
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.with_fd(peer_addr)
+        self.with_fd(sockets::peer_addr)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.with_fd(|fd| Ok(SocketAddr::try_from(rustix::net::getsockname(fd)?)?))
+        self.with_fd(sockets::local_addr)
     }
 
     pub(crate) fn shutdown(&self) -> io::Result<()> {
@@ -261,69 +227,4 @@ impl Drop for Stream {
         // need not wait for it. Fails when the peer was first.
         drop(self.shutdown());
     }
-}
-
-fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    // None is a socket without a name, which TCP does not have.
-    let addr = rustix::net::getpeername(fd)?.ok_or(io::ErrorKind::NotConnected)?;
-    Ok(SocketAddr::try_from(addr)?)
-}
-
-/// What of a list of buffers is still to be sent. Never begins with an empty slice.
-struct Unsent<'a> {
-    bufs: &'a [Bytes],
-    /// Bytes of the first buffer that have been sent.
-    sent: usize,
-}
-
-impl<'a> Unsent<'a> {
-    fn new(bufs: &'a [Bytes]) -> Unsent<'a> {
-        let mut unsent = Unsent { bufs, sent: 0 };
-        unsent.advance(0);
-        unsent
-    }
-
-    /// What is left of the first buffer, None when all has been sent.
-    fn first(&self) -> Option<&'a [u8]> {
-        self.bufs.first().map(|buf| &buf[self.sent..])
-    }
-
-    /// Takes off `count` bytes, and empty buffers behind them.
-    fn advance(&mut self, mut count: usize) {
-        while let Some((first, rest)) = self.bufs.split_first() {
-            let left = first.len() - self.sent;
-            if count < left {
-                self.sent += count;
-                return;
-            }
-            count -= left;
-            self.bufs = rest;
-            self.sent = 0;
-        }
-        assert_eq!(count, 0, "more was sent than there was");
-    }
-
-    fn send(&self, fd: BorrowedFd<'_>) -> rustix::io::Result<usize> {
-        let count = self.bufs.len().min(SLICES_MAX);
-        if count <= SLICES_ON_STACK {
-            let mut slices = [IoSlice::new(&[]); SLICES_ON_STACK];
-            for (slice, bytes) in slices.iter_mut().zip(self.slices()) {
-                *slice = IoSlice::new(bytes);
-            }
-            send(fd, &slices[..count])
-        } else {
-            let slices: Vec<_> = self.slices().take(count).map(IoSlice::new).collect();
-            send(fd, &slices)
-        }
-    }
-
-    fn slices(&self) -> impl Iterator<Item = &'a [u8]> {
-        let rest = self.bufs.iter().skip(1);
-        self.first().into_iter().chain(rest.map(|buf| &buf[..]))
-    }
-}
-
-fn send(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
 }

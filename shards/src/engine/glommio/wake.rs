@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::here::ThreadMark;
-use super::stall::StallWatch;
+use crate::engine::here::ThreadMark;
+use crate::engine::stall::StallWatch;
 
 /// Where wakes from other threads arrive.
 pub(super) struct Hub {

@@ -37,7 +37,7 @@ struct Look {
 
 /// Watches over the polls of one shard.
 #[derive(Default)]
-pub(super) struct StallWatch {
+pub(crate) struct StallWatch {
     first_of_tick: Cell<Look>,
     /// On the coarse clock; None before the first.
     logged_at: Cell<Option<Duration>>,
@@ -58,7 +58,7 @@ fn read(clock: ClockId) -> Duration {
 
 impl StallWatch {
     /// Runs one poll of the task called `name`.
-    pub(super) fn watch<R>(&self, name: &'static str, poll: impl FnOnce() -> R) -> R {
+    pub(crate) fn watch<R>(&self, name: &'static str, poll: impl FnOnce() -> R) -> R {
         let began = coarse();
         if began != self.first_of_tick.get().coarse {
             self.look(began);

@@ -6,17 +6,25 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::EngineHandle;
+use crate::context;
 use crate::dir::Entry;
 use crate::task::panic_message;
 
 /// Runs `call` on the blocking thread. Calls of one shard run in order. When the future is
 /// dropped, the call still runs.
-pub(super) async fn off_loop<R: Send + 'static>(
+pub(crate) async fn off_loop<R: Send + 'static>(
     call: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> io::Result<R> {
     // A panic would end the thread, and every later call would hang.
     let guarded = move || catch_unwind(AssertUnwindSafe(call));
-    match glommio::executor().spawn_blocking(guarded).await {
+    let engine = context::with(|context| context.engine.clone());
+    let called = match engine {
+        EngineHandle::Glommio(_) => glommio::executor().spawn_blocking(guarded).await,
+        EngineHandle::Uring(shard) => shard.blocking().call(guarded).await?,
+        EngineHandle::Sim(_) => unreachable!("a simulated disk has no thread"),
+    };
+    match called {
         Ok(result) => result,
         Err(payload) => Err(io::Error::other(panic_message(&*payload))),
     }

@@ -30,8 +30,13 @@ pub(crate) fn kernel() -> Result<(), BootError> {
         Err(Errno::NOMEM) => return Err(BootError::LockedMemoryUsedUp),
         Err(errno) => return Err(BootError::IoUringFails(errno.into())),
     }
+    kernel_release(&release())
+}
+
+/// The kernel's release as `uname -r` says it; empty where it cannot be read.
+pub(crate) fn release() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    kernel_release(release.trim())
+    release.trim().to_owned()
 }
 
 /// glommio ends the process when it meets a kernel that is too old; we say so instead. A

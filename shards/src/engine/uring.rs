@@ -1,0 +1,196 @@
+//! Our own engine: an executor, a ring and a blocking thread for each shard.
+//!
+//! Owns everything that names io-uring. Must not know what the shards are for. Why it is built so:
+//! docs/decisions/uring-engine.md.
+//!
+//! - [`queue`]: the tasks that are ready, and wakes from other threads;
+//! - [`ring`]: the operations that the kernel has, and what they hold until it is done;
+//! - [`timers`]: who is woken when;
+//! - [`pass`]: the loop over the three;
+//! - [`blocking`]: the thread for calls that have no other way;
+//! - [`file`], [`net`]: what the facade's types are made of.
+//!
+//! Invariant: all of it but [`queue::Queue`] stays on the shard's thread.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use super::host;
+use super::stall::StallWatch;
+
+use crate::buf::home::Home;
+
+mod blocking;
+pub(crate) mod boot;
+pub(crate) mod file;
+pub(crate) mod net;
+mod pass;
+mod queue;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use blocking::Blocking;
+use pass::Spinning;
+use queue::Queue;
+use ring::Ring;
+use timers::{Timer, Timers};
+
+/// The shard's handle.
+#[derive(Clone)]
+pub(crate) struct Shard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    queue: Arc<Queue>,
+    /// A waker of each task that has not ended, to find them all at the shard's end.
+    alive: RefCell<Slab<Waker>>,
+    ring: Rc<Ring>,
+    timers: Timers,
+    /// Woken after the next look at the ring.
+    after_look: RefCell<Vec<Waker>>,
+    blocking: Rc<Blocking>,
+    home: Arc<Home>,
+    watch: StallWatch,
+    /// What the shard does when it has nothing to do.
+    poll: crate::Poll,
+    spinning: Spinning,
+    /// The kernel's workers run on this shard's processor too, and need it given to them.
+    shares_with_workers: Cell<bool>,
+}
+
+impl Shard {
+    pub(crate) fn spawn<F: Future + 'static>(
+        &self,
+        name: &'static str,
+        future: F,
+    ) -> TaskHandle<F::Output> {
+        let inner = &self.inner;
+        let id = inner.alive.borrow_mut().insert(Waker::noop().clone());
+        let alive = Alive {
+            inner: Rc::clone(inner),
+            id,
+        };
+        let queue = Arc::clone(&inner.queue);
+        let (runnable, task) = async_task::Builder::new().metadata(name).spawn_local(
+            move |_| async move {
+                let _alive = alive;
+                future.await
+            },
+            move |runnable| queue.schedule(runnable),
+        );
+        inner.alive.borrow_mut()[id] = runnable.waker();
+        runnable.schedule();
+        TaskHandle { task }
+    }
+
+    pub(crate) fn sleep_until(&self, at_nanos: u64) -> Sleep {
+        Sleep {
+            shard: self.clone(),
+            at_nanos,
+            timer: None,
+        }
+    }
+
+    /// Wakes the task after the next look at the ring.
+    pub(crate) fn wake_after_io(&self, cx: &mut Context<'_>) {
+        let mut waiting = self.inner.after_look.borrow_mut();
+        waiting.push(cx.waker().clone());
+    }
+
+    pub(crate) fn poll(&self) -> crate::Poll {
+        self.inner.poll
+    }
+
+    /// Lets the kernel's worker run that a file operation of ours may wait for, if it has no other
+    /// processor: a thread that spins on would keep it from running for some milliseconds.
+    pub(crate) fn give_way(&self) {
+        if self.inner.shares_with_workers.get() && self.inner.ring.has_file_operations() {
+            rustix::thread::sched_yield();
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.inner.home
+    }
+
+    pub(crate) fn blocking(&self) -> &Rc<Blocking> {
+        &self.inner.blocking
+    }
+}
+
+/// Takes a task off the list of those alive, however it ends.
+struct Alive {
+    inner: Rc<Inner>,
+    id: usize,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let waker = self.inner.alive.borrow_mut().remove(self.id);
+        drop(waker);
+    }
+}
+
+/// See [`Shard::sleep_until`].
+pub(crate) struct Sleep {
+    shard: Shard,
+    at_nanos: u64,
+    /// None before the first poll that waits.
+    timer: Option<Timer>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let timers = &this.shard.inner.timers;
+        if host::now_nanos() >= this.at_nanos {
+            if let Some(timer) = this.timer.take() {
+                timers.forget(timer);
+            }
+            return Poll::Ready(());
+        }
+        match this.timer {
+            Some(timer) => timers.renew(timer, cx.waker()),
+            None => this.timer = Some(timers.set(this.at_nanos, cx.waker())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            self.shard.inner.timers.forget(timer);
+        }
+    }
+}
+
+/// A spawned task. Dropping it cancels.
+pub(crate) struct TaskHandle<T> {
+    task: async_task::Task<T, &'static str>,
+}
+
+impl<T> TaskHandle<T> {
+    pub(crate) fn detach(self) {
+        self.task.detach();
+    }
+}
+
+impl<T> Future for TaskHandle<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.get_mut().task).poll(cx)
+    }
+}
