@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tailwater_broker::BrokerSettings;
-use tailwater_server::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
+use tailwater_server::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig, ShardDirect};
 
 use crate::machine;
 use crate::settings::{
@@ -61,9 +61,11 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
     let wal_bytes = required(settings, "wal-size", |text| at_least(text, WAL_BYTES_MIN))?;
     let mut limits = limits(settings, &broker)?;
     limits.connections_max = connections_max(settings, &limits, cpus.len(), wal_bytes)?;
+    let listen = required(settings, "listen", socket_address)?;
     Ok(ServerConfig {
-        listen: required(settings, "listen", socket_address)?,
+        listen,
         advertise: settings.parse("advertise", advertised)?,
+        shard_direct: shard_direct(settings, listen.port())?,
         data_dir: required(settings, "data-dir", directory)?,
         wal_dir: settings.parse("wal-dir", directory)?,
         wal_bytes,
@@ -121,6 +123,35 @@ fn advertised(text: &str) -> Result<Advertised, String> {
         host: host.to_owned(),
         port: port.parse().map_err(|_| expected())?,
     })
+}
+
+/// Shard-direct routing, if it was asked for. What means something with it only is refused without.
+fn shard_direct(settings: &Settings, listen: u16) -> Result<Option<ShardDirect>, SettingsError> {
+    let words = |text: &str| words(text, &[("true", true), ("false", false)]);
+    if !required(settings, "shard-direct", words)? {
+        let without =
+            |_: &str| Err::<(), _>("it means something with shard-direct only".to_owned());
+        settings.parse("shard-port-base", without)?;
+        settings.parse("advertise-shards", without)?;
+        return Ok(None);
+    }
+    let port_base = settings.parse("shard-port-base", |text| number(text, 0, u16::MAX))?;
+    let next = match listen {
+        // Any free one: so are the shards'.
+        0 => Some(0),
+        port => port.checked_add(1),
+    };
+    let Some(port_base) = port_base.or(next) else {
+        // As an answer to the value, so that it says where that came from.
+        return required(settings, "listen", |_| {
+            Err("there are no ports after it for the shards: set shard-port-base".to_owned())
+        });
+    };
+    let advertise = settings.parse("advertise-shards", advertised)?;
+    Ok(Some(ShardDirect {
+        port_base,
+        advertise,
+    }))
 }
 
 fn poll(settings: &Settings) -> Result<Poll, SettingsError> {

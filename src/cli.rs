@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::settings::{CommandLine, KEYS, Key};
+use crate::settings::{CommandLine, KEYS, Key, SWITCH};
 
 /// What the user asked for.
 #[derive(Debug)]
@@ -103,10 +103,16 @@ fn flag(key: &'static Key) -> Arg {
         Some(default) => format!("{} [default: {default}]", key.doc),
         None => key.doc.to_owned(),
     };
-    Arg::new(key.name)
+    let flag = Arg::new(key.name)
         .long(key.name)
         .value_name(key.shape)
-        .help(help)
+        .help(help);
+    if key.shape == SWITCH {
+        // Alone it says yes.
+        flag.num_args(0..=1).default_missing_value("true")
+    } else {
+        flag
+    }
 }
 
 fn command_line(of: &ArgMatches) -> CommandLine {
@@ -154,6 +160,26 @@ mod tests {
         assert_eq!(line.flags, [("shards", "2".to_owned())]);
         assert_eq!(line.pairs, ["num.partitions=3"]);
         assert_eq!(line.file, Some(PathBuf::from("f")));
+    }
+
+    #[test]
+    fn a_switch_needs_no_value_and_may_have_one() {
+        for (words, value) in [
+            (&["--shard-direct", "--shards", "2"][..], "true"),
+            (&["--shards", "2", "--shard-direct"], "true"),
+            (&["--shard-direct", "false", "--shards", "2"], "false"),
+        ] {
+            let words: Vec<_> = ["tailwater", "serve"]
+                .iter()
+                .chain(words)
+                .copied()
+                .collect();
+            let Ok(Action::Serve(line)) = parsed(&words) else {
+                panic!("serve")
+            };
+            let shards = ("shards", "2".to_owned());
+            assert_eq!(line.flags, [shards, ("shard-direct", value.to_owned())]);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The one short block that a start prints.
 
-use tailwater_server::{Engine, Poll, StartInfo};
+use tailwater_server::{Engine, Poll, ShardInfo, StartInfo};
 
 /// Address, shards and their cores, engine, poll mode, data directory, what was recovered.
 pub(crate) fn start_block(info: &StartInfo) -> String {
@@ -14,14 +14,27 @@ pub(crate) fn start_block(info: &StartInfo) -> String {
         Poll::Spin => "spin".to_owned(),
     };
     let version = env!("CARGO_PKG_VERSION");
+    let advertised = match &info.advertised {
+        Some(advertised) => format!("advertised as {advertised}"),
+        None => "to bootstrap from; each shard is advertised for itself".to_owned(),
+    };
+    let direct = info.shards.iter().enumerate().map(|(shard, own)| {
+        let ShardInfo {
+            id,
+            addr,
+            advertised,
+        } = own;
+        format!("shard {shard:<3} broker {id} on {addr} (advertised as {advertised})\n  ")
+    });
+    let direct: String = direct.collect();
     format!(
-        "tailwater {version} on {} (advertised as {})\n  \
+        "tailwater {version} on {} ({advertised})\n  \
          shards    {} on cores {}\n  \
+         {direct}\
          engine    {engine}, poll {poll}\n  \
          data      {} (cluster {})\n  \
          recovered {}\n",
         info.addr,
-        info.advertised,
         info.cpus.len(),
         cpus.join(","),
         info.data_dir.display(),

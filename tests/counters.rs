@@ -7,16 +7,8 @@ use std::fs;
 use std::io::{Read, Write};
 
 use common::clients::{Admin, Producer, Record};
-use common::{Options, eventually, scratch};
+use common::{Options, counted, eventually, scratch};
 use rustix::process::{Signal, kill_process};
-
-/// The number behind a name in the last block that was logged.
-fn counted(log: &str, name: &str) -> Option<u64> {
-    let (_, block) = log.rsplit_once("counted since the start:\n")?;
-    let mut lines = block.lines().map(|line| line.split_once(' '));
-    let number = lines.find_map(|line| line.filter(|(said, _)| *said == name))?;
-    number.1.parse().ok()
-}
 
 #[test]
 fn counters_are_told_at_sigusr1_and_at_the_stop() {

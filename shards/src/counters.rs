@@ -80,6 +80,9 @@ counters! {
     ClosedReplyMemory => "closed_reply_memory",
     /// A connection was closed: it sent what is no request, or one that is too large.
     ClosedBadRequest => "closed_bad_request",
+    /// A request for what another shard owns went there: a client's, for records, offsets or
+    /// groups. Metadata and what only follows from such a request are not counted.
+    MeshRequests => "mesh_requests",
     /// A partition went out of service.
     CorruptPartitions => "corrupt_partitions",
 }

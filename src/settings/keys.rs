@@ -17,6 +17,9 @@ pub(crate) struct Key {
     pub(crate) doc: &'static str,
 }
 
+/// The shape of what is either so or not: its flag needs no value.
+pub(crate) const SWITCH: &str = "true|false";
+
 /// The process's own keys. Kafka's broker keys are a table of the `broker` crate.
 pub(crate) const KEYS: &[Key] = &[
     Key {
@@ -66,6 +69,24 @@ pub(crate) const KEYS: &[Key] = &[
         shape: "N",
         default: None,
         doc: "Number of shards, one pinned thread each. Default: the cores this process may use. May differ from start to start.",
+    },
+    Key {
+        name: "shard-direct",
+        shape: SWITCH,
+        default: Some("false"),
+        doc: "Each shard listens on a port of its own and is advertised as broker node-id * 1000 + its number, so that stock clients reach the right core and no request crosses over.",
+    },
+    Key {
+        name: "shard-port-base",
+        shape: "PORT",
+        default: None,
+        doc: "With shard-direct, shard 0 listens on this port, shard 1 on the next, and so on. 0 takes any free ones. Default: the ports after that of listen.",
+    },
+    Key {
+        name: "advertise-shards",
+        shape: "HOST:BASE",
+        default: None,
+        doc: "With shard-direct, clients are told that shard 0 is at this port, shard 1 at the next, and so on. Default: the addresses the shards listen on.",
     },
     Key {
         name: "cpus",

@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use example::example;
-pub(crate) use keys::{KEYS, Key};
+pub(crate) use keys::{KEYS, Key, SWITCH};
 
 /// Where a value came from, for the sentence that refuses it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,6 +47,14 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The number behind a counter's name in the last block that a broker logged.
+pub fn counted(log: &str, name: &str) -> Option<u64> {
+    let (_, block) = log.rsplit_once("counted since the start:\n")?;
+    let mut lines = block.lines().map(|line| line.split_once(' '));
+    let number = lines.find_map(|line| line.filter(|(said, _)| *said == name))?;
+    number.1.parse().ok()
+}
+
 /// A running broker.
 pub struct Broker {
     child: Child,

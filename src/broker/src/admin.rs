@@ -4,13 +4,15 @@ use crate::BrokerError;
 use crate::broker::Inner;
 use crate::config::{
     ConfigChange, ConfigEntry, ConfigOutcome, ConfigQuery, ConfigReplacement, ConfigResource,
-    Listing, ResourceKind, broker_entries, topic_entries,
+    ConfigSource, Listing, ResourceKind, broker_entries, topic_entries,
 };
 use crate::group::offsets_topic;
 use crate::metadata::{
     ControllerReply, ControllerRequest, CreatePartitions, CreateTopic, CreateTopicOutcome,
-    DeletedTopic, OFFSETS_TOPIC, TopicKey, broker_scope, check_topic_name, unknown_resource,
+    DeletedTopic, OFFSETS_TOPIC, TopicKey, broker_scope, check_topic_name, unexpected_broker_id,
+    unknown_resource,
 };
+use crate::reach::Reach;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -207,6 +209,7 @@ type Described = (ConfigResource, Result<Vec<ConfigEntry>, BrokerError>);
 
 pub(crate) fn describe_configs(
     broker: &Inner,
+    reach: Reach,
     queries: Vec<ConfigQuery>,
     synonyms: bool,
     documentation: bool,
@@ -217,7 +220,7 @@ pub(crate) fn describe_configs(
             synonyms,
             documentation,
         };
-        let entries = entries_of(broker, &query.resource, listing);
+        let entries = entries_of(broker, reach, &query.resource, listing);
         (query.resource, entries)
     };
     queries.into_iter().map(describe).collect()
@@ -225,6 +228,7 @@ pub(crate) fn describe_configs(
 
 fn entries_of(
     broker: &Inner,
+    reach: Reach,
     resource: &ConfigResource,
     listing: Listing<'_>,
 ) -> Result<Vec<ConfigEntry>, BrokerError> {
@@ -238,9 +242,38 @@ fn entries_of(
             Ok(topic_entries(image.settings(), &topic.overrides, listing))
         }
         ResourceKind::Broker => {
-            let scope = broker_scope(&resource.name, broker.node_id)?;
-            Ok(broker_entries(image.settings(), scope, listing))
+            let scope = broker_scope(&resource.name, &broker.nodes)?;
+            let entries = broker_entries(image.settings(), scope, listing);
+            match resource.name.parse() {
+                Ok(id) => of_node(broker, reach, id, entries),
+                Err(_) => Ok(entries),
+            }
         }
         ResourceKind::Other(number) => Err(unknown_resource(number)),
     }
+}
+
+/// The configurations of the broker with that id: the process's, but for what each shard has of its
+/// own. On its own port a shard tells of itself only, as each of Kafka's brokers does.
+fn of_node(
+    broker: &Inner,
+    reach: Reach,
+    id: i32,
+    mut entries: Vec<ConfigEntry>,
+) -> Result<Vec<ConfigEntry>, BrokerError> {
+    let own = broker.nodes.id(broker.shard);
+    if reach == Reach::Own && id != own {
+        return Err(unexpected_broker_id(&own.to_string(), &id.to_string()));
+    }
+    for (name, value) in broker.nodes.configs(id) {
+        for entry in entries.iter_mut().filter(|entry| entry.name == *name) {
+            entry.value = Some(value.clone());
+            for (_, synonym, source) in &mut entry.synonyms {
+                if *source == ConfigSource::StaticBroker {
+                    *synonym = Some(value.clone());
+                }
+            }
+        }
+    }
+    Ok(entries)
 }

@@ -12,6 +12,7 @@ use crate::metadata::{
     CreateTopic, CreateTopicOutcome, DeletedTopic, MetadataImage, MetadataState, OFFSETS_TOPIC,
     Publication, Topic, TopicKey,
 };
+use crate::nodes::Nodes;
 use crate::offsets::{
     DeleteRecords, EpochEnd, EpochQuery, Isolation, LogDir, LogDirQuery, LowWatermark, OffsetFound,
     OffsetQuery,
@@ -20,6 +21,7 @@ use crate::partition::{Partition, log_config};
 use crate::partition_table::PartitionTable;
 use crate::produce::{ProduceReply, ProduceRequest};
 use crate::producer_ids::{ProducerIds, init_producer_id};
+use crate::reach::Reach;
 use crate::{BrokerError, admin, fetch, offsets, produce};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -62,8 +64,8 @@ pub fn broker_mesh(shards: u16) -> Vec<BrokerMeshEnds> {
 /// What every shard's broker is told at its start.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// Kafka's `node.id`.
-    pub node_id: i32,
+    /// The brokers that clients are told of, with their ids.
+    pub nodes: Nodes,
     /// The path that DescribeLogDirs tells.
     pub data_dir: String,
 }
@@ -84,13 +86,14 @@ pub struct BrokerSeed {
 #[derive(Clone)]
 pub struct Broker {
     pub(crate) inner: Rc<Inner>,
+    pub(crate) reach: Reach,
 }
 
 /// What the parts of the broker share.
 pub(crate) struct Inner {
     pub(crate) shard: ShardId,
     pub(crate) shards: u16,
-    pub(crate) node_id: i32,
+    pub(crate) nodes: Nodes,
     pub(crate) cluster_id: Uuid,
     pub(crate) generation: Generation,
     pub(crate) data_dir: String,
@@ -136,13 +139,14 @@ impl Broker {
         let image = Arc::new(seed.metadata.image().clone());
         let sessions = SessionCache::new(image.settings().fetch_sessions_max, shard, shards);
         let controller = (shard == ShardId(0)).then(|| {
-            let controller = Controller::new(seed.metadata, seed.generation.0, config.node_id);
+            let controller =
+                Controller::new(seed.metadata, seed.generation.0, config.nodes.clone());
             ControllerService::new(controller)
         });
         let inner = Rc::new(Inner {
             shard,
             shards,
-            node_id: config.node_id,
+            nodes: config.nodes.clone(),
             cluster_id: seed.cluster_id,
             generation: seed.generation,
             data_dir: config.data_dir.clone(),
@@ -175,7 +179,10 @@ impl Broker {
         }
         crate::serve::serve(&inner);
         group::start(&inner);
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            reach: Reach::All,
+        })
     }
 
     /// This shard's image of the metadata. Immutable: hold it as long as a request lasts.
@@ -188,9 +195,26 @@ impl Broker {
         self.inner.cluster_id
     }
 
-    /// Kafka's `node.id`, which is also the controller's and every partition's leader.
-    pub fn node_id(&self) -> i32 {
-        self.inner.node_id
+    /// The same broker as a shard's own port has it: partitions and groups that another shard owns
+    /// are refused with NOT_LEADER_OR_FOLLOWER and NOT_COORDINATOR, and what is listed is this
+    /// shard's. Metadata and administrative changes are the process's all the same.
+    pub fn direct(&self) -> Self {
+        Self {
+            inner: Rc::clone(&self.inner),
+            reach: Reach::Own,
+        }
+    }
+
+    /// The shard that owns a partition of that topic.
+    pub fn owner(&self, topic: &Topic, partition: i32) -> ShardId {
+        self.inner.owner(TopicPartition::new(topic.id, partition))
+    }
+
+    /// The shard that coordinates a group; none while there are no coordinators: see
+    /// [`Broker::ensure_group_coordinators`].
+    pub fn coordinator(&self, group: &str) -> Option<ShardId> {
+        let found = group::coordinator_of(&self.inner, group).ok();
+        found.map(|(_, shard)| shard)
     }
 
     /// The leader epoch of a topic's partitions.
@@ -202,14 +226,14 @@ impl Broker {
     /// is done, later produces of the same caller come after this one in every partition. It may
     /// wait for room in the mesh, never for a disk. Await the reply to its end even with acks=0.
     pub async fn submit_produce(&self, request: ProduceRequest) -> ProduceReply {
-        produce::submit(&self.inner, request).await
+        produce::submit(&self.inner, self.reach, request).await
     }
 
     /// Fetches; parks until there is enough, the wait ends, or a partition has an error. Dropping
     /// the future forgets the fetch. Versions without sessions (below 7) have session 0 and
     /// epoch -1.
     pub async fn fetch(&self, request: FetchRequest) -> FetchOutcome {
-        fetch::fetch(&self.inner, request).await
+        fetch::fetch(&self.inner, self.reach, request).await
     }
 
     /// As [`Broker::fetch`], with the reply memory that the records hold: to be kept until the
@@ -220,7 +244,7 @@ impl Broker {
         request: FetchRequest,
         lags: &dyn Fn() -> bool,
     ) -> (FetchOutcome, Option<HeldReply>) {
-        fetch::fetch_within(&self.inner, request, lags).await
+        fetch::fetch_within(&self.inner, self.reach, request, lags).await
     }
 
     /// Bounds what fetched records may hold on this shard; to be said before the first fetch.
@@ -246,12 +270,12 @@ impl Broker {
         isolation: Isolation,
         queries: Vec<OffsetQuery>,
     ) -> Vec<Result<OffsetFound, BrokerError>> {
-        offsets::ask_list_offsets(&self.inner, isolation, queries).await
+        offsets::ask_list_offsets(&self.inner, self.reach, isolation, queries).await
     }
 
     /// Where leader epochs end; one outcome for each query, in order.
     pub async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
-        offsets::ask_epoch_ends(&self.inner, queries).await
+        offsets::ask_epoch_ends(&self.inner, self.reach, queries).await
     }
 
     /// Moves log starts up, durably; one outcome for each part, in order.
@@ -260,12 +284,12 @@ impl Broker {
         parts: Vec<DeleteRecords>,
         timeout: Duration,
     ) -> Vec<LowWatermark> {
-        offsets::ask_delete_records(&self.inner, parts, timeout).await
+        offsets::ask_delete_records(&self.inner, self.reach, parts, timeout).await
     }
 
-    /// Sizes of partitions.
+    /// Sizes of partitions; of this shard's only if it answers for itself alone.
     pub async fn describe_log_dirs(&self, query: LogDirQuery) -> Result<LogDir, BrokerError> {
-        offsets::ask_log_dirs(&self.inner, query).await
+        offsets::ask_log_dirs(&self.inner, self.reach, query).await
     }
 
     /// Creates topics: durable and known to all shards when it answers. A name that the request
@@ -311,7 +335,7 @@ impl Broker {
         synonyms: bool,
         documentation: bool,
     ) -> Vec<(ConfigResource, Result<Vec<ConfigEntry>, BrokerError>)> {
-        admin::describe_configs(&self.inner, queries, synonyms, documentation)
+        admin::describe_configs(&self.inner, self.reach, queries, synonyms, documentation)
     }
 
     /// Replaces overrides. A resource that the request has twice gets one outcome.
@@ -351,7 +375,7 @@ impl Broker {
         &self,
         asks: Vec<(Arc<str>, tailwater_group::Request)>,
     ) -> Vec<GroupAnswer> {
-        group::ask(&self.inner, asks).await
+        group::ask(&self.inner, self.reach, asks).await
     }
 
     /// Asks the coordinator of a group what may wait for other members: a join or a sync.
@@ -361,15 +385,15 @@ impl Broker {
         group: &str,
         request: tailwater_group::Request,
     ) -> GroupAnswer {
-        group::ask_parked(&self.inner, group, request).await
+        group::ask_parked(&self.inner, self.reach, group, request).await
     }
 
-    /// The groups of all coordinators.
+    /// The groups of all coordinators; of this shard's only if it answers for itself alone.
     pub async fn list_groups(
         &self,
         filters: tailwater_group::ListGroups,
     ) -> Result<Vec<tailwater_group::Listed>, tailwater_group::GroupError> {
-        group::list(&self.inner, filters).await
+        group::list(&self.inner, self.reach, filters).await
     }
 
     /// Takes no more appends and ends parked fetches. The shard's storage is shut down afterwards,
@@ -447,7 +471,7 @@ impl Inner {
     ) -> Result<ControllerReply, BrokerError> {
         let message = ShardRequest::Control(Box::new(request));
         let _turn = self.changes.acquire(1).await;
-        match self.mesh.call(ShardId(0), message).await {
+        match self.call(ShardId(0), message).await {
             Ok(ShardReply::Controlled(reply)) => match *reply {
                 ControllerReply::Failed(error) => Err(error),
                 reply => Ok(reply),

@@ -6,7 +6,8 @@
 //! knows Kafka's code and sentence for itself. Gateways for other protocols call this crate too.
 //!
 //! One [`Broker`] lives on each shard. Any of them answers any request: what another shard owns is
-//! asked of it with one message a request.
+//! asked of it with one message a request. With shard-direct routing a shard is a broker of its own to
+//! clients, and [`Broker::direct`] answers for that shard alone.
 
 mod admin;
 mod broker;
@@ -18,12 +19,14 @@ pub mod fetch;
 mod group;
 mod messages;
 pub mod metadata;
+mod nodes;
 pub mod offsets;
 mod partition;
 mod partition_table;
 pub mod produce;
 mod producer_ids;
 mod producer_state;
+mod reach;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -32,5 +35,6 @@ pub use broker::{Broker, BrokerConfig, BrokerMesh, BrokerMeshEnds, BrokerSeed, b
 pub use config::BrokerSettings;
 pub use error::{BrokerError, code_of};
 pub use messages::{ShardReply, ShardRequest};
+pub use nodes::{Nodes, SHARD_IDS, ShardConfigs};
 pub use partition::{HighWatermark, LastStableOffset};
 pub use produce::ProduceReply;

@@ -46,6 +46,30 @@ pub enum ShardRequest {
     Publish(Arc<Publication>),
 }
 
+impl ShardRequest {
+    /// Whether it asks, for a client, for what the other shard owns: records, offsets, sizes or
+    /// groups. What only follows from such a request, and all about metadata, is not.
+    pub(crate) fn is_of_client(&self) -> bool {
+        match self {
+            Self::Append(_)
+            | Self::Read(_)
+            | Self::Fetch(_)
+            | Self::ListOffsets(..)
+            | Self::EpochEnds(_)
+            | Self::DeleteRecords(_)
+            | Self::LogSizes(_)
+            | Self::Groups(_)
+            | Self::ParkGroup(_)
+            | Self::ListGroups(_) => true,
+            Self::Unwatch(..)
+            | Self::ForgetGroup(_)
+            | Self::GroupReply(_)
+            | Self::Control(_)
+            | Self::Publish(_) => false,
+        }
+    }
+}
+
 /// The reply to a [`ShardRequest`].
 #[derive(Debug)]
 #[allow(private_interfaces, reason = "only this crate makes and reads them")]

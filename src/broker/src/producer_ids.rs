@@ -68,7 +68,7 @@ pub(crate) async fn init_producer_id(
             continue;
         }
         let message = ShardRequest::Control(Box::new(ControllerRequest::ProducerIds));
-        let Ok(ShardReply::Controlled(reply)) = broker.mesh.call(ShardId(0), message).await else {
+        let Ok(ShardReply::Controlled(reply)) = broker.call(ShardId(0), message).await else {
             return Err(BrokerError::ShuttingDown);
         };
         let first = match *reply {

@@ -9,6 +9,7 @@ use crate::offsets::{
     answer_delete_records, answer_epoch_ends, answer_list_offsets, answer_log_sizes,
 };
 use crate::produce::append;
+use crate::reach::Reach;
 use futures_util::future::FutureExt;
 use std::rc::Rc;
 use tailwater_shards::{Answer, ShardId};
@@ -82,7 +83,7 @@ fn answer_later(broker: Rc<Inner>, request: ShardRequest) -> Answer<ShardReply> 
     let reply = async move {
         match request {
             ShardRequest::Fetch(request) => {
-                ShardReply::Fetched(Box::new(fetch(&broker, *request).await))
+                ShardReply::Fetched(Box::new(fetch(&broker, Reach::All, *request).await))
             }
             ShardRequest::ListOffsets(isolation, queries) => {
                 ShardReply::Offsets(answer_list_offsets(broker, isolation, queries).await)

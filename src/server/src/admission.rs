@@ -1,7 +1,7 @@
 //! How many connections there are, over all shards and of each address.
 //!
-//! Owned by the shard that accepts. A place is given with each accepted socket, travels with it
-//! to the shard that serves it, and is given back by being dropped there.
+//! Owned by shard 0, whichever port a connection came to. A place is given for each accepted socket,
+//! travels to the shard that serves it, and is given back by being dropped there.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -71,6 +71,22 @@ impl Admission {
     /// # Errors
     /// At a limit: the connection is to be closed at once.
     pub(crate) fn admit(&mut self, address: IpAddr) -> Result<(ShardId, Place), Turned> {
+        let counts = self
+            .shards
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        let fewest = counts.enumerate().min_by_key(|(_, count)| *count);
+        let (index, _) = fewest.expect("a server has at least one shard");
+        let shard = ShardId(u16::try_from(index).expect("shards are counted in u16"));
+        Ok((shard, self.admit_to(shard, address)?))
+    }
+
+    /// Gives a place on that shard, to whose own port the connection came. The limits are those of
+    /// all ports together: one shard may have as many as all may.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub(crate) fn admit_to(&mut self, shard: ShardId, address: IpAddr) -> Result<Place, Turned> {
         if self.open() >= self.connections_max {
             return Err(Turned::Full(self.connections_max));
         }
@@ -79,23 +95,16 @@ impl Admission {
         if of_address.load(Ordering::Relaxed) >= self.per_address_max {
             return Err(Turned::AddressFull(self.per_address_max));
         }
-        let counts = self
+        let of_shard = self
             .shards
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        let fewest = counts.enumerate().min_by_key(|(_, count)| *count);
-        let (index, _) = fewest.expect("a server has at least one shard");
-        let of_shard = self.shards.get(index).expect("found by enumerating them");
+            .get(usize::from(shard.0))
+            .expect("there is that shard");
         of_shard.fetch_add(1, Ordering::Relaxed);
         of_address.fetch_add(1, Ordering::Relaxed);
-        let place = Place {
+        Ok(Place {
             of_shard: Arc::clone(of_shard),
             of_address: Arc::clone(of_address),
-        };
-        Ok((
-            ShardId(u16::try_from(index).expect("shards are counted in u16")),
-            place,
-        ))
+        })
     }
 
     /// Connections that are open.
@@ -140,6 +149,22 @@ mod tests {
         assert_eq!(shards, [0, 1, 2, 0, 1, 2]);
         places.remove(4);
         assert_eq!(admission.admit(address(1)).unwrap().0, ShardId(1));
+    }
+
+    #[test]
+    fn the_limits_hold_over_all_ports_together_and_the_rest_goes_where_room_is() {
+        let mut admission = Admission::new(2, &limits(5, 4));
+        let _own: Vec<_> = (0..3)
+            .map(|_| admission.admit_to(ShardId(0), address(1)).unwrap())
+            .collect();
+        let (shard, _place) = admission.admit(address(1)).unwrap();
+        assert_eq!(shard, ShardId(1), "its own port's count there too");
+        let per_address = admission.admit_to(ShardId(1), address(1)).unwrap_err();
+        assert_eq!(per_address, Turned::AddressFull(4));
+        let _fifth = admission.admit_to(ShardId(0), address(2)).unwrap();
+        let all = admission.admit_to(ShardId(1), address(3)).unwrap_err();
+        assert_eq!(all, Turned::Full(5));
+        assert_eq!(admission.admit(address(3)).unwrap_err(), Turned::Full(5));
     }
 
     #[test]

@@ -157,8 +157,9 @@ pub(crate) async fn start(
     let storage = Storage::start(seed.storage, &config)
         .await
         .map_err(|error| StartError::Storage(error.to_string()))?;
+    let shard_addrs = program.shard_addrs.get().map_or(&[][..], Vec::as_slice);
     let config = BrokerConfig {
-        node_id: program.config.node_id,
+        nodes: program.config.broker_nodes(shard_addrs),
         data_dir: program.config.data_dir.display().to_string(),
     };
     let broker = Broker::start(seed.broker, storage.clone(), mesh, &config)

@@ -7,10 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::error::StartError;
-use crate::identity::Identity;
 use crate::limits::{
     GROUP_MEMORY_BYTES_MIN, GROUP_MEMORY_DIVISOR, REQUEST_MEMORY_BYTES_MIN, REQUEST_MEMORY_DIVISOR,
 };
@@ -49,6 +46,17 @@ pub struct Advertised {
     pub port: u16,
 }
 
+/// Shard-direct routing: each shard listens on a port of its own and is told to clients as a broker
+/// of its own, so that a request comes where its partition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardDirect {
+    /// Shard i listens on this port + i, at the address of `listen`; 0 takes any free ones.
+    pub port_base: u16,
+    /// What clients are told: shard i is at this port + i, or with port 0 at the one it listens on.
+    /// `None` is the addresses listened on.
+    pub advertise: Option<Advertised>,
+}
+
 /// Bounds on what connections may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -81,8 +89,10 @@ pub struct ServerConfig {
     /// Address to accept clients on; port 0 takes any free one.
     pub listen: SocketAddr,
     /// What clients are told; `None` is the address listened on, which must then be one that
-    /// clients can connect to: not 0.0.0.0.
+    /// clients can connect to: not 0.0.0.0. Refused with `shard_direct`, which says it itself.
     pub advertise: Option<Advertised>,
+    /// Each shard as a broker of its own; `None` is one broker for all.
+    pub shard_direct: Option<ShardDirect>,
     /// Directory of the log. Made if it does not exist.
     pub data_dir: PathBuf,
     /// Directory of the write-ahead log; `None` is inside the data directory.
@@ -129,6 +139,10 @@ impl ServerConfig {
         if let Some(Advertised { host, port }) = &self.advertise {
             put("advertised.listeners", format!("PLAINTEXT://{host}:{port}"));
         }
+        if self.shard_direct.is_some() {
+            // So that it is known as set; each shard says its own.
+            put("advertised.listeners", String::new());
+        }
         pairs
     }
 
@@ -167,26 +181,17 @@ impl ServerConfig {
              one shard's memory; raise the memory, or lower it or the number of shards"
         )))
     }
-
-    /// What clients are told, once the address listened on is known.
-    pub(crate) fn identity(&self, addr: SocketAddr, cluster_id: Uuid) -> Identity {
-        let (host, port) = match &self.advertise {
-            Some(Advertised { host, port: 0 }) => (host.clone(), addr.port()),
-            Some(Advertised { host, port }) => (host.clone(), *port),
-            None => (addr.ip().to_string(), addr.port()),
-        };
-        Identity::new(self.node_id, &host, port, cluster_id)
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn config(memory_bytes: u64, asked: Option<usize>) -> ServerConfig {
+    pub(crate) fn config(memory_bytes: u64, asked: Option<usize>) -> ServerConfig {
         let mut config = ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
+            shard_direct: None,
             data_dir: PathBuf::new(),
             wal_dir: None,
             wal_bytes: 0,

@@ -1,30 +1,59 @@
-//! Who this broker says it is.
+//! Who this server says it is: one broker, or one for each shard.
+
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use tailwater_shards::ShardId;
 use tailwater_wire::StrBytes;
 use uuid::Uuid;
 
-/// What clients are told of this broker. Cheap to clone from.
+/// A broker as clients are told of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    /// Also the controller's id: there is one broker.
-    pub(crate) node_id: i32,
+pub(crate) struct Node {
+    /// Its id.
+    pub(crate) id: i32,
     /// The host that clients are told.
     pub(crate) host: StrBytes,
     /// The port that clients are told.
     pub(crate) port: u16,
+}
+
+/// What clients are told of this server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// One for the process, or one for each shard, in order.
+    nodes: Arc<[Node]>,
     /// The cluster's id as Kafka writes it.
     pub(crate) cluster_id: StrBytes,
 }
 
 impl Identity {
-    pub(crate) fn new(node_id: i32, host: &str, port: u16, cluster_id: Uuid) -> Self {
+    pub(crate) fn new(nodes: Vec<Node>, cluster_id: Uuid) -> Self {
+        assert!(!nodes.is_empty(), "there is a broker");
         Self {
-            node_id,
-            host: StrBytes::from(host.to_owned()),
-            port,
+            nodes: Arc::from(nodes),
             cluster_id: StrBytes::from(kafka_uuid(cluster_id)),
         }
+    }
+
+    /// All brokers, in the order of their ids.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The broker that is the controller: shard 0's.
+    pub(crate) fn controller(&self) -> &Node {
+        self.of_shard(ShardId(0))
+    }
+
+    /// The broker that a shard is, or is part of.
+    pub(crate) fn of_shard(&self, shard: ShardId) -> &Node {
+        let index = if self.nodes.len() == 1 {
+            0
+        } else {
+            usize::from(shard.0)
+        };
+        self.nodes.get(index).expect("each shard is of a broker")
     }
 }
 

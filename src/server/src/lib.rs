@@ -25,6 +25,7 @@ mod admission;
 mod boot;
 mod config;
 mod connection;
+mod doors;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -41,14 +42,15 @@ mod request_memory;
 mod router;
 mod server;
 mod shard;
+mod shard_ports;
 mod slow_readers;
 mod slow_senders;
 mod stages;
 mod turns;
 
-pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig};
+pub use config::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig, ShardDirect};
 pub use error::{ServeError, StartError};
 pub use program::Program;
-pub use server::{RunningServer, Server, Shutdown, StartInfo};
+pub use server::{RunningServer, Server, ShardInfo, Shutdown, StartInfo};
 pub use stages::Stages;
 pub use tailwater_shards::{Counter, Counters};

@@ -6,39 +6,37 @@
 //! storage's tails and ends. All waits of the end are bounded: see `limits`.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::{FutureExt, LocalBoxFuture, select};
 use tailwater_broker::{BrokerMesh, BrokerMeshEnds, BrokerSettings};
-use tailwater_shards::{
-    Accepted, Listener, Mesh, MeshEnds, ShardId, Shutdown, now, sleep, timeout,
-};
+use tailwater_shards::{Accepted, Listener, Mesh, MeshEnds, ShardId, Shutdown, spawn, timeout};
 
-use crate::accept::accept;
-use crate::admission::{Admission, Place};
+use crate::admission::{Admission, Place, Turned};
 use crate::boot::{self, Booted, Seed};
 use crate::config::{ConnectionLimits, ServerConfig};
+use crate::doors::{Doors, bind, listen_at_shards};
 use crate::error::StartError;
 use crate::gate::Gate;
 use crate::hand_out::HandOut;
 use crate::identity::Identity;
-use crate::limits::{
-    DRAIN_GATE_MAX, DRAIN_MAX, LISTEN_RETRY_INTERVAL, LISTEN_RETRY_MAX, MESH_CAPACITY,
-    STORAGE_SHUTDOWN_MAX,
-};
+use crate::limits::{DRAIN_GATE_MAX, DRAIN_MAX, MESH_CAPACITY, STORAGE_SHUTDOWN_MAX};
 use crate::server::StartInfo;
 use crate::shard::Shard;
 
-/// What shard 0 sends to the others.
+/// What the shards' servers send each other, shard 0 most of it.
 pub(crate) enum Message {
     /// What to start with; the first message, and the only one of its kind.
     Boot(Box<Seed>),
     /// A connection to serve.
     Accepted(Accepted, Place),
+    /// To listen on the shard's own port; before the boot.
+    Listen(SocketAddr),
+    /// Of shard 0 only: whether a connection from there may come in on the sender's own port.
+    Admit(IpAddr),
 }
 
 /// What they answer.
@@ -47,6 +45,10 @@ pub(crate) enum Answer {
     Booted(Result<(), String>),
     /// The connection is being served, or was dropped.
     Taken,
+    /// Where the shard listens.
+    Listening(std::io::Result<SocketAddr>),
+    /// A place, or why there is none.
+    Admitted(Result<Place, Turned>),
 }
 
 /// What the shards of one server share from before they run.
@@ -55,10 +57,14 @@ pub struct Program {
     pub(crate) settings: Arc<BrokerSettings>,
     pub(crate) shards: u16,
     shutdown: Shutdown,
+    /// Triggered when all shards stand: their own ports may accept.
+    pub(crate) opened: Shutdown,
     drained: Gate,
     quiet: Gate,
     mesh: HandOut<MeshEnds<Message, Answer>>,
     broker_mesh: HandOut<BrokerMeshEnds>,
+    /// Where the shards listen, in order; set before they boot.
+    pub(crate) shard_addrs: OnceLock<Vec<SocketAddr>>,
     /// Set before the first connection is accepted.
     identity: OnceLock<Identity>,
     started: HandOut<SyncSender<Result<StartInfo, StartError>>>,
@@ -80,12 +86,7 @@ impl Program {
                 "a server needs 1 to 65535 shards".to_owned(),
             ));
         }
-        if config.listen.ip().is_unspecified() && config.advertise.is_none() {
-            return Err(StartError::Config(format!(
-                "listening on {} needs an address for clients to connect to: advertise one",
-                config.listen
-            )));
-        }
+        config.check_addresses()?;
         config.check_request_bytes()?;
         let settings = BrokerSettings::from_pairs(&config.broker_pairs())
             .and_then(|settings| {
@@ -99,10 +100,12 @@ impl Program {
             settings: Arc::new(settings),
             shards,
             shutdown: Shutdown::new(),
+            opened: Shutdown::new(),
             drained: Gate::new(shards),
             quiet: Gate::new(shards),
             mesh: HandOut::new(tailwater_shards::mesh(shards, MESH_CAPACITY)),
             broker_mesh: HandOut::new(tailwater_broker::broker_mesh(shards)),
+            shard_addrs: OnceLock::new(),
             identity: OnceLock::new(),
             started: HandOut::new([sender]),
         };
@@ -121,12 +124,17 @@ impl Program {
         let node = Rc::new(Node {
             program: Arc::clone(&self),
             broker_mesh: ends.attach(),
+            doors: Doors::new(Admission::new(self.shards, &self.config.limits)),
             standing: RefCell::new(None),
         });
         mesh.serve({
             let node = Rc::clone(&node);
-            move |_, message| node.handle(message)
+            move |from, message| node.handle(from, message)
         });
+        if self.config.shard_direct.is_some() {
+            let accepting = Rc::clone(&node).accept_own(mesh.clone());
+            spawn("own port", accepting).detach();
+        }
         if me == ShardId(0) {
             let started = self.started.take(me).expect("shard 0 runs once");
             // Dropped when the server stops, and the listener with it.
@@ -139,37 +147,40 @@ impl Program {
     }
 }
 
-/// Listens. The kernel gives a killed process's address free only when it is done with what that
-/// had in flight, which may be after the process is gone: a while is waited.
-async fn bind(addr: SocketAddr) -> std::io::Result<Listener> {
-    let until = now() + LISTEN_RETRY_MAX;
-    loop {
-        match Listener::bind(addr) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && now() < until => {
-                sleep(LISTEN_RETRY_INTERVAL).await;
-            }
-            bound => return bound,
-        }
-    }
-}
-
 /// One shard of a running program.
-struct Node {
-    program: Arc<Program>,
+pub(crate) struct Node {
+    pub(crate) program: Arc<Program>,
     broker_mesh: BrokerMesh,
+    pub(crate) doors: Doors,
     /// Storage and broker, and the server on top once the address is known.
     standing: RefCell<Option<Standing>>,
 }
 
 struct Standing {
     booted: Booted,
-    shard: Option<Rc<Shard>>,
+    servers: Option<Servers>,
+}
+
+/// A shard's server as each kind of port has it.
+#[derive(Clone)]
+struct Servers {
+    /// It answers for all shards.
+    of_all: Rc<Shard>,
+    /// It answers for this shard alone: that of its own port.
+    direct: Rc<Shard>,
 }
 
 impl Node {
-    fn handle(self: &Rc<Self>, message: Message) -> LocalBoxFuture<'static, Answer> {
+    fn handle(self: &Rc<Self>, from: ShardId, message: Message) -> LocalBoxFuture<'static, Answer> {
         let node = Rc::clone(self);
         match message {
+            Message::Listen(addr) => {
+                async move { Answer::Listening(node.listen(addr).await) }.boxed_local()
+            }
+            Message::Admit(address) => {
+                let admitted = node.admit(from, address);
+                std::future::ready(Answer::Admitted(admitted)).boxed_local()
+            }
             Message::Boot(seed) => async move {
                 let booted = node.boot(*seed).await;
                 Answer::Booted(booted.map_err(|error| error.to_string()))
@@ -186,7 +197,7 @@ impl Node {
         let booted = boot::start(&self.program, self.broker_mesh.clone(), seed).await?;
         *self.standing.borrow_mut() = Some(Standing {
             booted,
-            shard: None,
+            servers: None,
         });
         Ok(())
     }
@@ -207,12 +218,8 @@ impl Node {
             }
         };
         let _told = started.send(Ok(info));
-        let admission = Admission::new(self.program.shards, &self.program.config.limits);
-        let node = Rc::clone(self);
-        accept(listener, admission, mesh.clone(), move |accepted, place| {
-            node.serve(accepted, place)
-        })
-        .await;
+        self.program.opened.trigger();
+        self.accept_for_all(listener, mesh).await;
     }
 
     async fn start(
@@ -222,10 +229,12 @@ impl Node {
         let program = &self.program;
         // Before the data directory is touched: an address in use alters nothing. Who connects
         // now waits in the backlog until the first accept.
+        let shard_addrs = listen_at_shards(mesh, program.config.shard_addrs()).await?;
         let addr = program.config.listen;
         let listen = |error| StartError::Listen { addr, error };
         let listener = bind(addr).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
+        let shard_addrs = program.shard_addrs.get_or_init(|| shard_addrs);
         let boot::Recovery {
             cluster_id,
             told,
@@ -249,15 +258,15 @@ impl Node {
             match other.await {
                 Ok(Answer::Booted(Ok(()))) => {}
                 Ok(Answer::Booted(Err(sentence))) => return Err(StartError::Storage(sentence)),
-                Ok(Answer::Taken) | Err(_) => {
+                _ => {
                     return Err(StartError::Engine(
                         "a shard ended while it started".to_owned(),
                     ));
                 }
             }
         }
-        let identity = program.config.identity(addr, cluster_id);
-        let info = StartInfo::new(&program.config, addr, &identity, told);
+        let identity = program.config.identity(addr, shard_addrs, cluster_id);
+        let info = StartInfo::new(&program.config, addr, shard_addrs, &identity, told);
         program
             .identity
             .set(identity)
@@ -266,20 +275,25 @@ impl Node {
     }
 
     /// Serves a connection; before the start and after the end there is nobody to.
-    fn serve(&self, accepted: Accepted, place: Place) {
-        let Some(shard) = self.shard() else { return };
-        match accepted.into_stream() {
-            Ok(stream) => shard.serve(stream, place),
-            Err(error) => tracing::debug!("a connection was gone when it was taken: {error}"),
+    pub(crate) fn serve(&self, accepted: Accepted, place: Place) {
+        if let Some(servers) = self.servers() {
+            serve(&servers.of_all, accepted, place);
+        }
+    }
+
+    /// Serves a connection that came to the shard's own port.
+    pub(crate) fn serve_direct(&self, accepted: Accepted, place: Place) {
+        if let Some(servers) = self.servers() {
+            serve(&servers.direct, accepted, place);
         }
     }
 
     /// The server of this shard, made for its first connection.
-    fn shard(&self) -> Option<Rc<Shard>> {
+    fn servers(&self) -> Option<Servers> {
         let identity = self.program.identity.get()?;
         let mut standing = self.standing.borrow_mut();
         let standing = standing.as_mut()?;
-        let shard = standing.shard.get_or_insert_with(|| {
+        let servers = standing.servers.get_or_insert_with(|| {
             let config = &self.program.config;
             let memory = config.memory_bytes / u64::from(self.program.shards);
             let broker = standing.booted.broker.clone();
@@ -290,18 +304,20 @@ impl Node {
             let request_memory = config.request_memory_bytes();
             let shard = Shard::new(broker, identity.clone(), limits, request_memory, memory);
             shard.start_sweeping();
-            shard
+            Servers {
+                direct: Rc::new(shard.direct()),
+                of_all: shard,
+            }
         });
-        Some(Rc::clone(shard))
+        Some(servers.clone())
     }
 
     async fn stop(&self) {
         let standing = self.standing.borrow_mut().take();
-        if let Some(shard) = standing
-            .as_ref()
-            .and_then(|standing| standing.shard.clone())
-        {
-            shard.registry.drain(DRAIN_MAX).await;
+        let servers = standing.as_ref().and_then(|s| s.servers.clone());
+        if let Some(servers) = servers {
+            // Both have the same.
+            servers.of_all.registry.drain(DRAIN_MAX).await;
         }
         // Another shard's connections may still wait for this shard's storage.
         self.program.drained.pass(DRAIN_GATE_MAX).await;
@@ -318,5 +334,12 @@ impl Node {
         {
             tracing::warn!("the storage was not done in time; the next start replays its log");
         }
+    }
+}
+
+fn serve(shard: &Rc<Shard>, accepted: Accepted, place: Place) {
+    match accepted.into_stream() {
+        Ok(stream) => shard.serve(stream, place),
+        Err(error) => tracing::debug!("a connection was gone when it was taken: {error}"),
     }
 }

@@ -8,7 +8,7 @@ use tailwater_shards::{Counters, RunConfig, Running};
 
 use crate::config::{Engine, Poll, ServerConfig};
 use crate::error::{ServeError, StartError};
-use crate::identity::Identity;
+use crate::identity::{Identity, Node};
 use crate::program::Program;
 
 /// Starts servers.
@@ -114,13 +114,26 @@ impl Drop for Directories {
     }
 }
 
+/// A shard that is a broker of its own.
+#[derive(Debug, Clone)]
+pub struct ShardInfo {
+    /// The broker's id.
+    pub id: i32,
+    /// The address listened on, with its real port.
+    pub addr: SocketAddr,
+    /// `host:port` that clients are told.
+    pub advertised: String,
+}
+
 /// What was started, for the block that is printed at the start.
 #[derive(Debug, Clone)]
 pub struct StartInfo {
     /// The address listened on, with its real port.
     pub addr: SocketAddr,
-    /// `host:port` that clients are told.
-    pub advertised: String,
+    /// `host:port` that clients are told; `None` when they are told the shards' instead.
+    pub advertised: Option<String>,
+    /// Each shard with a port of its own, in order.
+    pub shards: Vec<ShardInfo>,
     /// The core of each shard, in the order of the shards.
     pub cpus: Vec<usize>,
     /// What the shards run on.
@@ -139,12 +152,23 @@ impl StartInfo {
     pub(crate) fn new(
         config: &ServerConfig,
         addr: SocketAddr,
+        shard_addrs: &[SocketAddr],
         identity: &Identity,
         recovery: String,
     ) -> Self {
+        let advertised = |node: &Node| format!("{}:{}", &*node.host, node.port);
+        let shard = |(node, addr): (&Node, &SocketAddr)| ShardInfo {
+            id: node.id,
+            addr: *addr,
+            advertised: advertised(node),
+        };
+        let shards = identity.nodes().iter().zip(shard_addrs);
         Self {
             addr,
-            advertised: format!("{}:{}", &*identity.host, identity.port),
+            advertised: shard_addrs
+                .is_empty()
+                .then(|| advertised(identity.controller())),
+            shards: shards.map(shard).collect(),
             cpus: config.cpus.clone(),
             engine: config.engine,
             poll: config.poll,

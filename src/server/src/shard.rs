@@ -20,13 +20,14 @@ use crate::slow_readers::SlowReaders;
 use crate::slow_senders;
 use crate::turns::Turns;
 
-/// One shard's server: its broker, its connections and their memory.
+/// One shard's server: its broker, its connections and their memory. Clones have the same.
+#[derive(Clone)]
 pub(crate) struct Shard {
     pub(crate) broker: Broker,
     pub(crate) identity: Identity,
     pub(crate) registry: Rc<Registry>,
     replies: ReplyMemory,
-    pub(crate) large_replies: LargeReplies,
+    pub(crate) large_replies: Rc<LargeReplies>,
     slow: Rc<SlowReaders>,
     request_memory: RequestMemory,
     scratch: Scratch,
@@ -49,7 +50,7 @@ impl Shard {
             broker,
             identity,
             registry: Rc::new(Registry::default()),
-            large_replies: LargeReplies::new(replies.clone()),
+            large_replies: Rc::new(LargeReplies::new(replies.clone())),
             replies,
             slow: Rc::default(),
             request_memory: RequestMemory::new(request_memory_bytes),
@@ -57,6 +58,14 @@ impl Shard {
             turns: Turns::start(),
             limits,
         })
+    }
+
+    /// The same server for connections of the shard's own port: it answers for this shard alone.
+    pub(crate) fn direct(&self) -> Self {
+        Self {
+            broker: self.broker.direct(),
+            ..self.clone()
+        }
     }
 
     /// Starts what runs beside the connections.

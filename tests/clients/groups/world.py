@@ -13,13 +13,14 @@ from lane import PARTITIONS  # noqa: E402
 
 
 class World:
-    def __init__(self, work, consumer_session_ms):
+    def __init__(self, work, consumer_session_ms, flags=()):
         self.work = Path(work)
         self.work.mkdir(parents=True)
         self.flags = [
             *("--set", f"group.consumer.session.timeout.ms={consumer_session_ms}"),
             *("--set", "group.consumer.heartbeat.interval.ms=500"),
             *("--wal-size", "64MiB"),
+            *flags,
         ]
         self.port = brokers.free_port()
         self.log = open(self.work / "broker.log", "ab")

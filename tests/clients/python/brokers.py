@@ -57,7 +57,8 @@ def start_ours(work, flags=(), port=None, log=subprocess.DEVNULL):
     """The process and the address of this project's broker on `work`/ours."""
     binary = os.environ.get("BROKER_BIN") or CLIENTS.parents[1] / "target" / "release" / "tailwater"
     address = f"127.0.0.1:{port or free_port()}"
-    words = ["--listen", address, "--data-dir", f"{work}/ours", "--shards", "2", "--disk-reserve", "64MiB", *flags]
+    shards = [] if "--shards" in flags else ["--shards", "2"]
+    words = ["--listen", address, "--data-dir", f"{work}/ours", "--disk-reserve", "64MiB", *shards, *flags]
     return subprocess.Popen([str(binary), "serve", *words], stdout=subprocess.DEVNULL, stderr=log), address
 
 

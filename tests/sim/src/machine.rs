@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tailwater_broker::metadata::MetadataState;
 use tailwater_broker::{
-    Broker, BrokerConfig, BrokerMeshEnds, BrokerSeed, BrokerSettings, broker_mesh,
+    Broker, BrokerConfig, BrokerMeshEnds, BrokerSeed, BrokerSettings, Nodes, broker_mesh,
 };
 use tailwater_shards::sim::{Process, Simulation};
 use tailwater_shards::sync::Notify;
@@ -182,7 +182,7 @@ impl Boot {
         let ends = self.ends.borrow_mut().remove(&me.0);
         let mesh = ends.expect("each shard has its ends").attach();
         let config = BrokerConfig {
-            node_id: 1,
+            nodes: Nodes::one(1),
             data_dir: DATA.to_owned(),
         };
         let broker = Broker::start(seed, storage.clone(), mesh.clone(), &config)

@@ -1,6 +1,7 @@
 //! Fetch: sessions, reads over all owners, parking until there is enough.
 
 mod interest;
+mod look;
 mod memory;
 mod read;
 mod session;

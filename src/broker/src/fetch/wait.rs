@@ -5,17 +5,18 @@
 //! deletion), when its wait is over, or when the broker stops.
 
 use super::interest::Interest;
+use super::look::look;
 use super::memory::{FETCH_BYTES_FREE, HeldReply, ReplyMemory, SLACK_BYTES};
-use super::read::{ReadOutcome, ReadPart, ReadRequest, read};
+use super::read::ReadOutcome;
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, InUse, SessionCache};
 use super::{FetchOutcome, FetchRequest, FetchedPartition};
 use crate::BrokerError;
 use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
-use crate::metadata::{MetadataImage, TopicKey};
 use crate::offsets::Isolation;
+use crate::reach::Reach;
 use bytes::Bytes;
-use futures_util::future::{FutureExt, LocalBoxFuture, join_all, select};
+use futures_util::future::select;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,13 +24,14 @@ use tailwater_shards::{Instant, ShardId, now, random_u64, spawn, timeout};
 use tailwater_storage::TopicPartition;
 
 /// What a fetch was asked, but for its partitions.
-struct Terms {
-    isolation: Isolation,
+pub(super) struct Terms {
+    pub(super) reach: Reach,
+    pub(super) isolation: Isolation,
     bytes_max: usize,
     bytes_min: u64,
     deadline: Instant,
     /// The watches stay after the answer.
-    standing: bool,
+    pub(super) standing: bool,
 }
 
 /// What a fetch's records are charged to.
@@ -42,18 +44,19 @@ struct Charged<'a> {
 }
 
 /// What was found, by place in the interest.
-type Looked = BTreeMap<usize, ReadOutcome>;
+pub(super) type Looked = BTreeMap<usize, ReadOutcome>;
 
 /// Answers a fetch whose reader keeps up, and holds no memory for its answer.
-pub(crate) async fn fetch(broker: &Rc<Inner>, request: FetchRequest) -> FetchOutcome {
-    let (outcome, _held) = fetch_within(broker, request, &|| false).await;
+pub(crate) async fn fetch(broker: &Rc<Inner>, reach: Reach, request: FetchRequest) -> FetchOutcome {
+    let (outcome, _held) = fetch_within(broker, reach, request, &|| false).await;
     outcome
 }
 
 /// Answers a fetch, with the reply memory that its records hold; one whose session lives on
-/// another shard is forwarded there.
+/// another shard is forwarded there if that is within reach, else its session is not found.
 pub(crate) async fn fetch_within(
     broker: &Rc<Inner>,
+    reach: Reach,
     request: FetchRequest,
     lags: &dyn Fn() -> bool,
 ) -> (FetchOutcome, Option<HeldReply>) {
@@ -64,14 +67,15 @@ pub(crate) async fn fetch_within(
         held: None,
     };
     let home = SessionCache::home(request.session_id, broker.shards);
-    let outcome = if request.session_id != 0 && home != broker.shard {
+    let away = request.session_id != 0 && home != broker.shard;
+    let outcome = if away && reach.covers(broker, home) {
         let mut outcome = forward(broker, home, request).await;
         // Few are forwarded at once. What they brought is memory of that shard: it is copied.
         let bytes = copy_records(&mut outcome);
         charged.held = Some(memory.reserve(bytes, lags()).await);
         outcome
     } else {
-        fetch_here(broker, request, &mut charged).await
+        fetch_here(broker, reach, request, &mut charged).await
     };
     (outcome, charged.held)
 }
@@ -89,12 +93,13 @@ fn copy_records(outcome: &mut FetchOutcome) -> u64 {
 
 async fn fetch_here(
     broker: &Rc<Inner>,
+    reach: Reach,
     request: FetchRequest,
     charged: &mut Charged<'_>,
 ) -> FetchOutcome {
     let is_full = request.session_epoch == INITIAL_EPOCH || request.session_epoch == FINAL_EPOCH;
     if !is_full {
-        return incremental(broker, request, charged).await;
+        return incremental(broker, reach, request, charged).await;
     }
     if request.session_id != 0 {
         let ended = broker.sessions.borrow_mut().remove(request.session_id);
@@ -109,7 +114,7 @@ async fn fetch_here(
             spawn("unwatch", unwatch(Rc::clone(broker), set, watched)).detach();
         }
     }
-    full(broker, request, charged).await
+    full(broker, reach, request, charged).await
 }
 
 async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> FetchOutcome {
@@ -123,7 +128,6 @@ async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> Fe
         });
     };
     match broker
-        .mesh
         .call(home, ShardRequest::Fetch(Box::new(request)))
         .await
     {
@@ -134,11 +138,12 @@ async fn forward(broker: &Rc<Inner>, home: ShardId, request: FetchRequest) -> Fe
 
 async fn full(
     broker: &Rc<Inner>,
+    reach: Reach,
     request: FetchRequest,
     charged: &mut Charged<'_>,
 ) -> FetchOutcome {
     let wants_session = request.session_epoch == INITIAL_EPOCH && !request.partitions.is_empty();
-    let terms = Terms::of(broker, &request, wants_session);
+    let terms = Terms::of(broker, reach, &request, wants_session);
     let uses_topic_ids = request.uses_topic_ids;
     let interest = RefCell::new(Interest::new(broker.next_watch_set(), request.partitions));
     let looked = look_until_enough(broker, &interest, &terms, charged).await;
@@ -179,6 +184,7 @@ async fn full(
 
 async fn incremental(
     broker: &Rc<Inner>,
+    reach: Reach,
     request: FetchRequest,
     charged: &mut Charged<'_>,
 ) -> FetchOutcome {
@@ -196,7 +202,7 @@ async fn incremental(
         Ok(session) => session,
         Err(error) => return failed(error),
     };
-    let terms = Terms::of(broker, &request, true);
+    let terms = Terms::of(broker, reach, &request, true);
     update(broker, &session, &request).await;
     if session.interest.borrow().len() == 0 {
         session.finish();
@@ -367,158 +373,6 @@ async fn look_for_little(
     Some(looked)
 }
 
-/// Looks at the ready partitions: own ones directly, each other owner with one message. With
-/// `first_batch` the first that has anything gets a batch whatever its size.
-async fn look(
-    broker: &Rc<Inner>,
-    interest: &RefCell<Interest>,
-    terms: &Terms,
-    bytes_max: usize,
-    watch: bool,
-    first_batch: bool,
-) -> Looked {
-    let image = broker.image();
-    let mut looked = Looked::new();
-    let ready = interest.borrow_mut().take_ready();
-    let mut shares: BTreeMap<ShardId, (Vec<usize>, Vec<ReadPart>)> = BTreeMap::new();
-    for place in &ready {
-        match part_of(&image, &mut interest.borrow_mut(), *place, watch) {
-            Err(error) => {
-                looked.insert(*place, ReadOutcome::failed(error));
-            }
-            Ok(part) => {
-                let (places, parts) = shares.entry(broker.owner(part.tp)).or_default();
-                places.push(*place);
-                parts.push(part);
-            }
-        }
-    }
-    let set = interest.borrow().id;
-    let request = |parts, bytes_max, first_batch, slack_max| ReadRequest {
-        isolation: terms.isolation,
-        bytes_max,
-        first_batch,
-        slack_max,
-        set,
-        standing: terms.standing,
-        parts,
-    };
-    // Each owner reads its share of what may be answered, so that all together read no more.
-    let owners = shares.len().max(1);
-    let slack_max = SLACK_BYTES / owners;
-    let mut asked = Vec::with_capacity(shares.len());
-    for (owner, (places, parts)) in shares {
-        let first_batch = first_batch && owners == 1;
-        let request = request(parts, bytes_max / owners, first_batch, slack_max);
-        asked.push((places, ask(broker, owner, request).await));
-    }
-    let (places, futures): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    for (places, outcomes) in places.into_iter().zip(join_all(futures).await) {
-        looked.extend(places.into_iter().zip(outcomes));
-    }
-    let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
-    assert!(owners == 1 || found <= bytes_max, "read more than asked");
-    // One that has gone meanwhile leaves its turn to the next; each is asked once more at most.
-    while first_batch && let Some(place) = starved_first(&ready, &looked) {
-        let part = part_of(&image, &mut interest.borrow_mut(), place, false);
-        let outcome = match part {
-            Err(error) => Some(ReadOutcome::failed(error)),
-            Ok(part) => {
-                let owner = broker.owner(part.tp);
-                let left = bytes_max.saturating_sub(found);
-                let request = request(vec![part], left, true, slack_max);
-                ask(broker, owner, request).await.await.pop()
-            }
-        };
-        let outcome = outcome.unwrap_or_else(|| ReadOutcome::failed(BrokerError::ShuttingDown));
-        let starved = false;
-        looked.insert(place, ReadOutcome { starved, ..outcome });
-    }
-    keep_within(&ready, &mut looked, bytes_max);
-    looked
-}
-
-/// The first that has anything, if not a batch of it fitted its owner's share. It gets one whatever
-/// its size: nobody starves behind others.
-fn starved_first(ready: &[usize], looked: &Looked) -> Option<usize> {
-    let mut found = ready
-        .iter()
-        .filter_map(|place| Some((*place, looked.get(place)?)));
-    let (place, first) = found.find(|(_, outcome)| outcome.bytes > 0 || outcome.starved)?;
-    first.starved.then_some(place)
-}
-
-async fn ask(
-    broker: &Rc<Inner>,
-    owner: ShardId,
-    request: ReadRequest,
-) -> LocalBoxFuture<'static, Vec<ReadOutcome>> {
-    if owner == broker.shard {
-        return read(broker, request);
-    }
-    let count = request.parts.len();
-    let reply = broker.mesh.send(owner, ShardRequest::Read(request)).await;
-    async move {
-        match reply.await {
-            Ok(ShardReply::Read(outcomes)) => outcomes,
-            _ => (0..count)
-                .map(|_| ReadOutcome::failed(BrokerError::ShuttingDown))
-                .collect(),
-        }
-    }
-    .boxed_local()
-}
-
-/// The part for the owner, with the marker if it is to be watched and is not yet.
-fn part_of(
-    image: &MetadataImage,
-    interest: &mut Interest,
-    place: usize,
-    watch: bool,
-) -> Result<ReadPart, BrokerError> {
-    let slot = interest.slot(place).expect("a ready place is taken");
-    let topic = image
-        .topic_by_key(&slot.wanted.topic)
-        .ok_or(match slot.wanted.topic {
-            TopicKey::Name(_) => BrokerError::UnknownTopicOrPartition,
-            TopicKey::Id(_) => BrokerError::UnknownTopicId,
-        })?;
-    if !(0..topic.partitions).contains(&slot.wanted.partition) {
-        return Err(BrokerError::UnknownTopicOrPartition);
-    }
-    let tp = TopicPartition::new(topic.id, slot.wanted.partition);
-    let part = ReadPart {
-        tp,
-        current_leader_epoch: slot.wanted.current_leader_epoch,
-        fetch_offset: slot.wanted.fetch_offset,
-        last_fetched_epoch: slot.wanted.last_fetched_epoch,
-        bytes_max: usize::try_from(slot.wanted.max_bytes).unwrap_or(0),
-        watch: None,
-    };
-    let watch = if watch {
-        interest.watch(place, tp)
-    } else {
-        None
-    };
-    Ok(ReadPart { watch, ..part })
-}
-
-/// A batch that came whatever its size may take the place of others: they are read again when their
-/// turn comes.
-fn keep_within(ready: &[usize], looked: &mut Looked, bytes_max: usize) {
-    let mut total = 0;
-    for place in ready {
-        let Some(outcome) = looked.get_mut(place) else {
-            continue;
-        };
-        if total > 0 && total + outcome.bytes > bytes_max {
-            outcome.records.clear();
-            outcome.bytes = 0;
-        }
-        total += outcome.bytes;
-    }
-}
-
 /// Makes the answer, and takes note of what it tells. An incremental one has only partitions with
 /// records, an error, or news of high watermark or log start.
 fn answer(
@@ -572,20 +426,16 @@ async fn unwatch(broker: Rc<Inner>, set: u64, watched: Vec<TopicPartition>) {
         if owner == broker.shard {
             broker.unwatch(set, &tps);
         } else {
-            drop(
-                broker
-                    .mesh
-                    .send(owner, ShardRequest::Unwatch(set, tps))
-                    .await,
-            );
+            drop(broker.send(owner, ShardRequest::Unwatch(set, tps)).await);
         }
     }
 }
 
 impl Terms {
-    fn of(broker: &Rc<Inner>, request: &FetchRequest, standing: bool) -> Self {
+    fn of(broker: &Rc<Inner>, reach: Reach, request: &FetchRequest, standing: bool) -> Self {
         let limit = broker.image().settings().fetch_bytes_max;
         Self {
+            reach,
             isolation: request.isolation,
             bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(limit),
             bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),

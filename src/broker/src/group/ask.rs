@@ -23,6 +23,7 @@ use super::{follow, list_request};
 use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::OFFSETS_TOPIC;
+use crate::reach::Reach;
 
 /// A request to the coordinator on a partition.
 #[derive(Debug)]
@@ -46,11 +47,15 @@ pub(crate) struct ParkedAsk {
 pub(super) type RemoteWaits = BTreeMap<(ShardId, u64), Rc<Notify>>;
 
 /// Asks the coordinators of groups; an answer for each, in order. One message goes to each owner.
-pub(crate) async fn ask(broker: &Rc<Inner>, asks: Vec<(Arc<str>, Request)>) -> Vec<GroupAnswer> {
+pub(crate) async fn ask(
+    broker: &Rc<Inner>,
+    reach: Reach,
+    asks: Vec<(Arc<str>, Request)>,
+) -> Vec<GroupAnswer> {
     let mut answers: Vec<Option<GroupAnswer>> = Vec::new();
     let mut shares: BTreeMap<ShardId, (Vec<usize>, Vec<GroupAsk>)> = BTreeMap::new();
     for (place, (group, request)) in asks.into_iter().enumerate() {
-        match coordinator_of(broker, &group) {
+        match within_reach(broker, reach, &group) {
             Ok((partition, owner)) => {
                 let (places, asks) = shares.entry(owner).or_default();
                 places.push(place);
@@ -80,7 +85,7 @@ async fn ask_owner(broker: &Rc<Inner>, owner: ShardId, asks: Vec<GroupAsk>) -> V
         return answer_groups(broker.clone(), asks).await;
     }
     let count = asks.len();
-    match broker.mesh.call(owner, ShardRequest::Groups(asks)).await {
+    match broker.call(owner, ShardRequest::Groups(asks)).await {
         Ok(ShardReply::Groups(answers)) => answers,
         _ => (0..count)
             .map(|_| Err(GroupError::CoordinatorNotAvailable))
@@ -89,7 +94,7 @@ async fn ask_owner(broker: &Rc<Inner>, owner: ShardId, asks: Vec<GroupAsk>) -> V
 }
 
 /// The partition that a group belongs to, and the shard that has it.
-fn coordinator_of(broker: &Inner, group: &str) -> Result<(i32, ShardId), GroupError> {
+pub(crate) fn coordinator_of(broker: &Inner, group: &str) -> Result<(i32, ShardId), GroupError> {
     let image = broker.image();
     let topic = image
         .topic(OFFSETS_TOPIC)
@@ -99,9 +104,24 @@ fn coordinator_of(broker: &Inner, group: &str) -> Result<(i32, ShardId), GroupEr
     Ok((partition, owner))
 }
 
-/// Asks what may wait for other members. Dropping the future forgets it.
-pub(crate) async fn ask_parked(broker: &Rc<Inner>, group: &str, request: Request) -> GroupAnswer {
+/// As [`coordinator_of`], if that shard may be asked.
+fn within_reach(broker: &Inner, reach: Reach, group: &str) -> Result<(i32, ShardId), GroupError> {
     let (partition, owner) = coordinator_of(broker, group)?;
+    if reach.covers(broker, owner) {
+        Ok((partition, owner))
+    } else {
+        Err(GroupError::NotCoordinator)
+    }
+}
+
+/// Asks what may wait for other members. Dropping the future forgets it.
+pub(crate) async fn ask_parked(
+    broker: &Rc<Inner>,
+    reach: Reach,
+    group: &str,
+    request: Request,
+) -> GroupAnswer {
+    let (partition, owner) = within_reach(broker, reach, group)?;
     let ask = GroupAsk { partition, request };
     if owner == broker.shard {
         return ask_here(broker, ask).await;
@@ -118,7 +138,7 @@ pub(crate) async fn ask_parked(broker: &Rc<Inner>, group: &str, request: Request
         number,
     };
     let message = ShardRequest::ParkGroup(Box::new(ParkedAsk { number, ask }));
-    match broker.mesh.call(owner, message).await {
+    match broker.call(owner, message).await {
         Ok(ShardReply::Done) => slot.settled().await.answer,
         _ => Err(GroupError::CoordinatorNotAvailable),
     }
@@ -138,28 +158,28 @@ impl Drop for Away<'_> {
         }
         let (broker, owner, number) = (self.broker.clone(), self.owner, self.number);
         spawn("group forget", async move {
-            let _ = broker
-                .mesh
-                .call(owner, ShardRequest::ForgetGroup(number))
-                .await;
+            let _ = broker.call(owner, ShardRequest::ForgetGroup(number)).await;
         })
         .detach();
     }
 }
 
-/// Lists the groups of all shards.
+/// Lists the groups of all shards within reach.
 pub(crate) async fn list(
     broker: &Rc<Inner>,
+    reach: Reach,
     filters: ListGroups,
 ) -> Result<Vec<Listed>, GroupError> {
-    let asked = (0..broker.shards).map(ShardId).map(|shard| {
+    let shards = (0..broker.shards).map(ShardId);
+    let shards = shards.filter(|shard| reach.covers(broker, *shard));
+    let asked = shards.map(|shard| {
         let filters = filters.clone();
         async move {
             if shard == broker.shard {
                 return answer_list(broker.clone(), filters).await;
             }
             let message = ShardRequest::ListGroups(Box::new(filters));
-            match broker.mesh.call(shard, message).await {
+            match broker.call(shard, message).await {
                 Ok(ShardReply::GroupsListed(listed)) => listed,
                 _ => Err(GroupError::CoordinatorNotAvailable),
             }
@@ -234,7 +254,7 @@ pub(crate) fn answer_parked(broker: &Rc<Inner>, from: ShardId, parked: ParkedAsk
         broker.groups.remote.borrow_mut().remove(&(from, number));
         if let Some(answer) = answered {
             let reply = ShardRequest::GroupReply(Box::new((number, answer)));
-            let _ = broker.mesh.call(from, reply).await;
+            let _ = broker.call(from, reply).await;
         }
     })
     .detach();

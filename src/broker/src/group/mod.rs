@@ -32,7 +32,7 @@ use waiting::Waiting;
 
 pub(crate) use ask::{
     GroupAnswer, GroupAsk, ParkedAsk, answer_groups, answer_list, answer_parked, ask, ask_parked,
-    forget, list, settle,
+    coordinator_of, forget, list, settle,
 };
 pub(crate) use offsets_topic::{ensure_offsets_topic, offsets_topic};
 #[cfg(test)]

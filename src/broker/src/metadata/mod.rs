@@ -14,7 +14,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub(crate) use change::Change;
-pub(crate) use controller::{Controller, PRODUCER_ID_BLOCK, broker_scope, unknown_resource};
+pub(crate) use controller::{
+    Controller, PRODUCER_ID_BLOCK, broker_scope, unexpected_broker_id, unknown_resource,
+};
 pub use image::{MetadataImage, Topic};
 pub(crate) use service::{
     ControllerReply, ControllerRequest, ControllerService, Publication, control,

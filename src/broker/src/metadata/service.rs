@@ -172,11 +172,7 @@ async fn publish(broker: &Rc<Inner>, service: &ControllerService, changes: Vec<C
     let others = (0..broker.shards)
         .map(ShardId)
         .filter(|shard| *shard != broker.shard);
-    let told = others.map(|shard| {
-        broker
-            .mesh
-            .call(shard, ShardRequest::Publish(publication.clone()))
-    });
+    let told = others.map(|shard| broker.call(shard, ShardRequest::Publish(publication.clone())));
     let own = broker.take_over(publication.clone());
     // A shard that is gone is going down, and with it the process.
     let _ = futures_util::join!(own, join_all(told));

@@ -11,6 +11,7 @@ use crate::BrokerError;
 use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{MetadataImage, TopicTarget};
+use crate::reach::Reach;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,12 +23,13 @@ use tailwater_storage::TopicPartition;
 /// ListOffsets.
 pub(crate) async fn ask_list_offsets(
     broker: &Rc<Inner>,
+    reach: Reach,
     isolation: Isolation,
     queries: Vec<OffsetQuery>,
 ) -> Vec<Result<OffsetFound, BrokerError>> {
     let targets = queries
         .iter()
-        .map(|query| resolve(broker, query.topic, query.partition))
+        .map(|query| resolve(broker, reach, query.topic, query.partition))
         .collect();
     scatter(broker, targets, queries, |owner, queries| {
         let broker = broker.clone();
@@ -38,7 +40,6 @@ pub(crate) async fn ask_list_offsets(
             let count = queries.len();
             let _turn = broker.disk_asks.acquire(1).await;
             match broker
-                .mesh
                 .call(owner, ShardRequest::ListOffsets(isolation, queries))
                 .await
             {
@@ -54,11 +55,12 @@ pub(crate) async fn ask_list_offsets(
 /// OffsetForLeaderEpoch.
 pub(crate) async fn ask_epoch_ends(
     broker: &Rc<Inner>,
+    reach: Reach,
     queries: Vec<EpochQuery>,
 ) -> Vec<Result<EpochEnd, BrokerError>> {
     let targets = queries
         .iter()
-        .map(|query| resolve(broker, query.topic, query.partition))
+        .map(|query| resolve(broker, reach, query.topic, query.partition))
         .collect();
     scatter(broker, targets, queries, |owner, queries| {
         let broker = broker.clone();
@@ -67,11 +69,7 @@ pub(crate) async fn ask_epoch_ends(
                 return answer_epoch_ends(&broker, &queries);
             }
             let count = queries.len();
-            match broker
-                .mesh
-                .call(owner, ShardRequest::EpochEnds(queries))
-                .await
-            {
+            match broker.call(owner, ShardRequest::EpochEnds(queries)).await {
                 Ok(ShardReply::EpochEnds(outcomes)) => outcomes,
                 _ => gone(count),
             }
@@ -84,12 +82,13 @@ pub(crate) async fn ask_epoch_ends(
 /// DeleteRecords. What is under way when the time is over goes on.
 pub(crate) async fn ask_delete_records(
     broker: &Rc<Inner>,
+    reach: Reach,
     parts: Vec<DeleteRecords>,
     wait_max: Duration,
 ) -> Vec<LowWatermark> {
     let targets = parts
         .iter()
-        .map(|part| resolve(broker, part.topic, part.partition))
+        .map(|part| resolve(broker, reach, part.topic, part.partition))
         .collect();
     let offsets = parts.iter().map(|part| part.offset).collect();
     scatter(broker, targets, offsets, |owner, parts| {
@@ -101,11 +100,7 @@ pub(crate) async fn ask_delete_records(
                     return answer_delete_records(broker, parts).await;
                 }
                 let _turn = broker.disk_asks.acquire(1).await;
-                match broker
-                    .mesh
-                    .call(owner, ShardRequest::DeleteRecords(parts))
-                    .await
-                {
+                match broker.call(owner, ShardRequest::DeleteRecords(parts)).await {
                     Ok(ShardReply::LowWatermarks(outcomes)) => outcomes,
                     _ => gone(count),
                 }
@@ -122,13 +117,15 @@ pub(crate) async fn ask_delete_records(
     .await
 }
 
-/// DescribeLogDirs. Partitions that are not there are left out, as Kafka does.
+/// DescribeLogDirs. Partitions that are not there, or not within reach, are left out, as Kafka does.
 pub(crate) async fn ask_log_dirs(
     broker: &Rc<Inner>,
+    reach: Reach,
     query: LogDirQuery,
 ) -> Result<LogDir, BrokerError> {
     let image = broker.image();
-    let wanted = wanted_partitions(&image, query);
+    let mut wanted = wanted_partitions(&image, query);
+    wanted.retain(|(_, tp)| reach.covers_partition(broker, *tp));
     let targets = wanted.iter().map(|(_, tp)| Ok(*tp)).collect();
     let sizes = scatter(broker, targets, vec![(); wanted.len()], |owner, tps| {
         let broker = broker.clone();
@@ -141,7 +138,7 @@ pub(crate) async fn ask_log_dirs(
                     .collect();
             }
             let count = tps.len();
-            match broker.mesh.call(owner, ShardRequest::LogSizes(tps)).await {
+            match broker.call(owner, ShardRequest::LogSizes(tps)).await {
                 Ok(ShardReply::LogSizes(sizes)) => sizes.into_iter().map(Ok).collect(),
                 _ => gone(count),
             }
@@ -209,6 +206,7 @@ fn gone<T>(count: usize) -> Vec<Result<T, BrokerError>> {
 
 fn resolve(
     broker: &Rc<Inner>,
+    reach: Reach,
     topic: TopicTarget,
     partition: i32,
 ) -> Result<TopicPartition, BrokerError> {
@@ -221,10 +219,14 @@ fn resolve(
     let topic = image
         .topic_by_id(id)
         .ok_or(BrokerError::UnknownTopicOrPartition)?;
-    if (0..topic.partitions).contains(&partition) {
-        Ok(TopicPartition::new(id, partition))
+    if !(0..topic.partitions).contains(&partition) {
+        return Err(BrokerError::UnknownTopicOrPartition);
+    }
+    let tp = TopicPartition::new(id, partition);
+    if reach.covers_partition(broker, tp) {
+        Ok(tp)
     } else {
-        Err(BrokerError::UnknownTopicOrPartition)
+        Err(BrokerError::NotLeaderOrFollower)
     }
 }
 

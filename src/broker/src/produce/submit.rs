@@ -8,6 +8,7 @@ use crate::broker::Inner;
 use crate::messages::{ShardReply, ShardRequest};
 use crate::metadata::{MetadataImage, Topic, TopicTarget};
 use crate::partition::Acks;
+use crate::reach::Reach;
 use futures_util::future::{FutureExt, LocalBoxFuture, join_all};
 use std::future::Future;
 use std::pin::Pin;
@@ -39,13 +40,17 @@ struct Share {
 }
 
 /// The ordered stage. One message goes to each other owner, whatever the number of partitions.
-pub(crate) async fn submit(broker: &Rc<Inner>, request: ProduceRequest) -> ProduceReply {
+pub(crate) async fn submit(
+    broker: &Rc<Inner>,
+    reach: Reach,
+    request: ProduceRequest,
+) -> ProduceReply {
     let Some(acks) = acks_of(request.acks) else {
         let parts = refuse_acks(broker, &request);
         let gathered = std::future::ready(ProduceOutcome { parts }).boxed_local();
         return ProduceReply { gathered };
     };
-    let (mut outcomes, shares) = check_and_split(broker, &request);
+    let (mut outcomes, shares) = check_and_split(broker, reach, &request);
     let mut pending: Vec<(Vec<usize>, LocalBoxFuture<'static, Vec<PartOutcome>>)> =
         Vec::with_capacity(shares.len());
     for share in shares {
@@ -58,10 +63,8 @@ pub(crate) async fn submit(broker: &Rc<Inner>, request: ProduceRequest) -> Produ
         let appended = if share.owner == broker.shard {
             append_here(broker, request)
         } else {
-            let reply = broker
-                .mesh
-                .send(share.owner, ShardRequest::Append(request))
-                .await;
+            let message = ShardRequest::Append(request);
+            let reply = broker.send(share.owner, message).await;
             async move {
                 match reply.await {
                     Ok(ShardReply::Appended(outcomes)) => outcomes,
@@ -144,6 +147,7 @@ fn append_here(
 /// that go no further.
 fn check_and_split(
     broker: &Rc<Inner>,
+    reach: Reach,
     request: &ProduceRequest,
 ) -> (Vec<Option<PartOutcome>>, Vec<Share>) {
     let image = broker.image();
@@ -151,7 +155,7 @@ fn check_and_split(
     let mut outcomes: Vec<Option<PartOutcome>> = Vec::with_capacity(request.parts.len());
     let mut shares: Vec<Share> = Vec::new();
     for (place, part) in request.parts.iter().enumerate() {
-        match check_part(broker, &image, part, request, now_ms) {
+        match check_part(broker, reach, &image, part, request, now_ms) {
             Err(refusal) => outcomes.push(Some(Err(refusal))),
             Ok(part) => {
                 outcomes.push(None);
@@ -177,6 +181,7 @@ fn check_and_split(
 
 fn check_part(
     broker: &Rc<Inner>,
+    reach: Reach,
     image: &MetadataImage,
     part: &ProducePart,
     request: &ProduceRequest,
@@ -189,6 +194,9 @@ fn check_part(
     }
     let zstd_allowed = request.zstd_allowed;
     let tp = TopicPartition::new(topic.id, part.partition);
+    if !reach.covers_partition(broker, tp) {
+        return Err(BrokerError::NotLeaderOrFollower.into());
+    }
     let mut workspace = broker.workspace.borrow_mut();
     match check(
         part.records.as_ref(),

@@ -3,8 +3,10 @@
 use crate::broker::Inner;
 use crate::fetch::{FetchOutcome, FetchPartition, FetchRequest};
 use crate::metadata::{CreateTopic, MetadataState, TopicKey, TopicTarget};
+use crate::nodes::Nodes;
 use crate::offsets::{Isolation, OffsetFound, OffsetQuery};
 use crate::produce::{ProduceOutcome, ProducePart, ProduceRequest, Produced};
+use crate::reach::Reach;
 use crate::{
     Broker, BrokerConfig, BrokerError, BrokerMeshEnds, BrokerSeed, BrokerSettings, broker_mesh,
 };
@@ -44,6 +46,7 @@ pub(super) struct Machine {
     pub(super) sim: Simulation,
     shards: u16,
     settings: Arc<BrokerSettings>,
+    nodes: Nodes,
     process: Process,
     shared: Rc<Shared>,
 }
@@ -78,13 +81,24 @@ impl Machine {
     }
 
     pub(super) fn with_settings(seed: u64, shards: u16, settings: BrokerSettings) -> Self {
+        Self::made(seed, shards, settings, Nodes::one(1))
+    }
+
+    /// With those brokers for clients.
+    pub(super) fn with_nodes(seed: u64, shards: u16, nodes: Nodes) -> Self {
+        let settings = BrokerSettings::from_pairs(&BTreeMap::new()).unwrap();
+        Self::made(seed, shards, settings, nodes)
+    }
+
+    fn made(seed: u64, shards: u16, settings: BrokerSettings, nodes: Nodes) -> Self {
         let settings = Arc::new(settings);
         let mut sim = Simulation::new(seed);
-        let (process, shared) = boot(&mut sim, shards, &settings);
+        let (process, shared) = boot(&mut sim, shards, &settings, &nodes);
         let mut machine = Self {
             sim,
             shards,
             settings,
+            nodes,
             process,
             shared,
         };
@@ -120,7 +134,7 @@ impl Machine {
     /// Starts a process after one that has ended.
     pub(super) fn start(&mut self, shards: u16) {
         self.shards = shards;
-        (self.process, self.shared) = boot(&mut self.sim, shards, &self.settings);
+        (self.process, self.shared) = boot(&mut self.sim, shards, &self.settings, &self.nodes);
         self.wait_for_start();
     }
 
@@ -400,7 +414,11 @@ fn push_values(batch: &[u8], values: &mut Vec<String>) {
 impl Shared {
     fn check_invariants(&self) {
         for broker in self.brokers.borrow().values().filter_map(Weak::upgrade) {
-            Broker { inner: broker }.check_invariants();
+            let broker = Broker {
+                inner: broker,
+                reach: Reach::All,
+            };
+            broker.check_invariants();
         }
     }
 }
@@ -420,18 +438,25 @@ fn boot(
     sim: &mut Simulation,
     shards: u16,
     settings: &Arc<BrokerSettings>,
+    nodes: &Nodes,
 ) -> (Process, Rc<Shared>) {
     let shared = Rc::new(Shared::default());
     let ends = broker_mesh(shards).into_iter();
     *shared.ends.borrow_mut() = (0..).zip(ends).collect();
-    let (state, settings) = (shared.clone(), settings.clone());
+    let (state, settings, nodes) = (shared.clone(), settings.clone(), nodes.clone());
     let process = sim.boot(shards, move |me| {
-        run(me, shards, state.clone(), settings.clone())
+        run(me, shards, state.clone(), settings.clone(), nodes.clone())
     });
     (process, shared)
 }
 
-async fn run(me: ShardId, shards: u16, shared: Rc<Shared>, settings: Arc<BrokerSettings>) {
+async fn run(
+    me: ShardId,
+    shards: u16,
+    shared: Rc<Shared>,
+    settings: Arc<BrokerSettings>,
+    nodes: Nodes,
+) {
     let config = storage_config();
     if me == ShardId(0) {
         let mut replayed = None;
@@ -474,7 +499,7 @@ async fn run(me: ShardId, shards: u16, shared: Rc<Shared>, settings: Arc<BrokerS
     let storage = Storage::start(storage_seed, &config).await.unwrap();
     let mesh = ends.attach();
     let broker_config = BrokerConfig {
-        node_id: 1,
+        nodes,
         data_dir: "/data".to_owned(),
     };
     let broker = Broker::start(seed, storage.clone(), mesh.clone(), &broker_config).unwrap();

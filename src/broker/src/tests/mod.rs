@@ -10,4 +10,5 @@ mod harness;
 mod metadata;
 mod producing;
 mod recovery;
+mod routing;
 mod sessions;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tailwater_broker::BrokerError;
-use tailwater_broker::metadata::{MetadataImage, TopicKey, TopicTarget};
+use tailwater_broker::metadata::{MetadataImage, Topic, TopicKey, TopicTarget};
 use tailwater_broker::offsets::Isolation;
 use tailwater_wire::messages::{BrokerId, TopicName};
 use tailwater_wire::produce::CurrentLeader;
 use tailwater_wire::{NodeEndpoint, StrBytes, TopicRef};
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Node};
+use crate::shard::Shard;
 
 /// What a broker without an authorizer says when asked what may be done with a topic: READ, WRITE,
 /// CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS, by Kafka's bits.
@@ -77,27 +78,42 @@ pub(super) fn isolation(level: i8) -> Isolation {
     }
 }
 
-/// This broker, as a list of brokers names it.
-pub(super) fn broker_id(identity: &Identity) -> BrokerId {
-    BrokerId::from(identity.node_id)
+/// A broker, as a list of brokers names it.
+pub(super) fn broker_id(node: &Node) -> BrokerId {
+    BrokerId::from(node.id)
+}
+
+/// The broker that leads a partition, and is all of its replicas.
+pub(super) fn leader<'a>(shard: &'a Shard, topic: &Topic, partition: i32) -> &'a Node {
+    shard
+        .identity
+        .of_shard(shard.broker.owner(topic, partition))
 }
 
 /// Who leads, told to clients that asked the wrong one or with a wrong epoch (KIP-951).
-pub(super) fn current_leader(identity: &Identity, leader_epoch: i32) -> CurrentLeader {
+pub(super) fn current_leader(shard: &Shard, topic: &Topic, partition: i32) -> CurrentLeader {
     CurrentLeader {
-        leader_id: identity.node_id,
-        leader_epoch,
+        leader_id: leader(shard, topic, partition).id,
+        leader_epoch: shard.broker.leader_epoch(topic),
     }
 }
 
-/// Where that leader is.
-pub(super) fn endpoint(identity: &Identity) -> NodeEndpoint {
-    NodeEndpoint {
-        node_id: identity.node_id,
-        host: identity.host.clone(),
-        port: i32::from(identity.port),
-        rack: None,
-    }
+/// Where the leaders are that an answer names, each once.
+pub(super) fn endpoints<'a>(
+    identity: &Identity,
+    named: impl Iterator<Item = &'a CurrentLeader>,
+) -> Vec<NodeEndpoint> {
+    let named: BTreeSet<i32> = named.map(|leader| leader.leader_id).collect();
+    let nodes = identity.nodes().iter();
+    nodes
+        .filter(|node| named.contains(&node.id))
+        .map(|node| NodeEndpoint {
+            node_id: node.id,
+            host: node.host.clone(),
+            port: i32::from(node.port),
+            rack: None,
+        })
+        .collect()
 }
 
 /// Those that occur more than once.

@@ -1,10 +1,11 @@
-//! DescribeCluster: one broker, which is also the controller.
+//! DescribeCluster: the brokers that there are, of which the first is the controller.
 
 use tailwater_wire::Response;
 use tailwater_wire::messages::describe_cluster_response::DescribeClusterBroker;
 use tailwater_wire::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::common::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, broker_id, text};
+use crate::identity::Node;
 use crate::router::RequestContext;
 use crate::shard::Shard;
 
@@ -32,13 +33,8 @@ pub(crate) fn handle(
     Response::DescribeCluster(match wanted {
         BROKERS => response
             .with_cluster_id(identity.cluster_id.clone())
-            .with_controller_id(broker_id(identity))
-            .with_brokers(vec![
-                DescribeClusterBroker::default()
-                    .with_broker_id(broker_id(identity))
-                    .with_host(identity.host.clone())
-                    .with_port(i32::from(identity.port)),
-            ])
+            .with_controller_id(broker_id(identity.controller()))
+            .with_brokers(identity.nodes().iter().map(broker).collect())
             .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
                 CLUSTER_OPERATIONS
             } else {
@@ -54,4 +50,11 @@ pub(crate) fn handle(
             .with_error_code(UNSUPPORTED_ENDPOINT_TYPE)
             .with_error_message(Some(text(format!("Unsupported endpoint type {other}")))),
     })
+}
+
+fn broker(node: &Node) -> DescribeClusterBroker {
+    DescribeClusterBroker::default()
+        .with_broker_id(broker_id(node))
+        .with_host(node.host.clone())
+        .with_port(i32::from(node.port))
 }

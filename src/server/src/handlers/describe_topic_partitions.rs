@@ -7,12 +7,10 @@ use tailwater_broker::metadata::{MetadataImage, Topic};
 use tailwater_wire::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
-use tailwater_wire::messages::{
-    BrokerId, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
-};
+use tailwater_wire::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use tailwater_wire::{Response, StrBytes};
 
-use super::common::{TOPIC_OPERATIONS, broker_id, text, topic_name};
+use super::common::{TOPIC_OPERATIONS, broker_id, leader, text, topic_name};
 use super::metadata::unknown_code;
 use crate::shard::Shard;
 
@@ -49,7 +47,6 @@ pub(crate) fn handle(shard: &Shard, request: DescribeTopicPartitionsRequest) -> 
     let page = Page {
         shard,
         image: &image,
-        me: broker_id(&shard.identity),
         room: request.response_partition_limit.clamp(1, partitions_max),
         response: DescribeTopicPartitionsResponse::default(),
     };
@@ -70,7 +67,6 @@ fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsR
 struct Page<'a> {
     shard: &'a Shard,
     image: &'a MetadataImage,
-    me: BrokerId,
     /// Partitions that still fit.
     room: i32,
     response: DescribeTopicPartitionsResponse,
@@ -113,13 +109,14 @@ impl Page<'_> {
     fn topic(&self, topic: &Topic, first: i32, end: i32) -> DescribeTopicPartitionsResponseTopic {
         let leader_epoch = self.shard.broker.leader_epoch(topic);
         let partition = |index| {
+            let leader = broker_id(leader(self.shard, topic, index));
             DescribeTopicPartitionsResponsePartition::default()
                 .with_error_code(NONE)
                 .with_partition_index(index)
-                .with_leader_id(self.me)
+                .with_leader_id(leader)
                 .with_leader_epoch(leader_epoch)
-                .with_replica_nodes(vec![self.me])
-                .with_isr_nodes(vec![self.me])
+                .with_replica_nodes(vec![leader])
+                .with_isr_nodes(vec![leader])
                 .with_eligible_leader_replicas(Some(Vec::new()))
                 .with_last_known_elr(Some(Vec::new()))
         };

@@ -14,8 +14,9 @@ use tailwater_wire::fetch::{
     AbortedTransaction, DivergingEpoch, FetchPartitionResponse, FetchRequest as WireRequest,
     FetchResponse, FetchTopicResponse,
 };
+use tailwater_wire::produce::CurrentLeader;
 
-use super::common::{current_leader, endpoint, isolation, milliseconds, topic_key, topic_ref};
+use super::common::{current_leader, endpoints, isolation, milliseconds, topic_key, topic_ref};
 use crate::router::RequestContext;
 use crate::shard::Shard;
 
@@ -120,9 +121,6 @@ fn answer(shard: &Shard, isolation: Isolation, outcome: FetchOutcome) -> FetchRe
     for fetched in outcome.partitions {
         let key = fetched.topic.clone();
         let partition = partition(shard, isolation, fetched);
-        if partition.current_leader.is_some() && response.node_endpoints.is_empty() {
-            response.node_endpoints.push(endpoint(&shard.identity));
-        }
         match response.topics.last_mut() {
             Some(topic) if last_key.as_ref() == Some(&key) => topic.partitions.push(partition),
             _ => {
@@ -135,6 +133,9 @@ fn answer(shard: &Shard, isolation: Isolation, outcome: FetchOutcome) -> FetchRe
             }
         }
     }
+    let partitions = response.topics.iter().flat_map(|t| &t.partitions);
+    let leaders = partitions.filter_map(|p| p.current_leader.as_ref());
+    response.node_endpoints = endpoints(&shard.identity, leaders);
     response
 }
 
@@ -145,6 +146,14 @@ fn partition(
 ) -> FetchPartitionResponse {
     let error_code = fetched.error.as_ref().map_or(NONE, BrokerError::code);
     let misled = matches!(error_code, NOT_LEADER_OR_FOLLOWER | FENCED_LEADER_EPOCH);
+    let leader = fetched.leader_epoch.filter(|_| misled).and_then(|epoch| {
+        let image = shard.broker.image();
+        let topic = image.topic_by_key(&fetched.topic)?;
+        Some(CurrentLeader {
+            leader_epoch: epoch,
+            ..current_leader(shard, topic, fetched.partition)
+        })
+    });
     FetchPartitionResponse {
         high_watermark: fetched.high_watermark,
         last_stable_offset: fetched.last_stable_offset,
@@ -154,10 +163,7 @@ fn partition(
         diverging_epoch: fetched
             .diverging_epoch
             .map(|(epoch, end_offset)| DivergingEpoch { epoch, end_offset }),
-        current_leader: fetched
-            .leader_epoch
-            .filter(|_| misled)
-            .map(|epoch| current_leader(&shard.identity, epoch)),
+        current_leader: leader,
         ..FetchPartitionResponse::refused(fetched.partition, error_code)
     }
 }

@@ -1,4 +1,4 @@
-//! FindCoordinator: this broker is every group's. There are no other coordinators.
+//! FindCoordinator: the broker that is a group's. There are no other coordinators.
 
 use tailwater_broker::error_code::{
     COORDINATOR_NOT_AVAILABLE, INVALID_REQUEST, NONE, TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
@@ -23,22 +23,20 @@ pub(crate) async fn handle(
     context: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> Response {
-    let error_code = refusal(shard, request.key_type).await;
-    let found = error_code == NONE;
-    let identity = &shard.identity;
-    let (node, host, port) = if found {
-        let port = i32::from(identity.port);
-        (broker_id(identity), identity.host.clone(), port)
-    } else {
-        (BrokerId::from(-1), StrBytes::new(), -1)
-    };
+    let refusal = refusal(shard, request.key_type).await;
     let response = FindCoordinatorResponse::default();
     Response::FindCoordinator(if context.header.version >= BATCHED_FROM {
-        let coordinator = |key| {
+        let coordinator = |key: StrBytes| {
+            let Found {
+                error_code,
+                node,
+                host,
+                port,
+            } = found(shard, refusal, &key);
             Coordinator::default()
                 .with_key(key)
                 .with_node_id(node)
-                .with_host(host.clone())
+                .with_host(host)
                 .with_port(port)
                 .with_error_code(error_code)
                 .with_error_message(Some(StrBytes::new()))
@@ -46,6 +44,12 @@ pub(crate) async fn handle(
         let keys = request.coordinator_keys.into_iter();
         response.with_coordinators(keys.map(coordinator).collect())
     } else {
+        let Found {
+            error_code,
+            node,
+            host,
+            port,
+        } = found(shard, refusal, &request.key);
         response
             .with_error_code(error_code)
             .with_error_message(Some(text(sentence(error_code))))
@@ -53,6 +57,41 @@ pub(crate) async fn handle(
             .with_host(host)
             .with_port(port)
     })
+}
+
+/// A coordinator, or why there is none.
+struct Found {
+    error_code: i16,
+    node: BrokerId,
+    host: StrBytes,
+    port: i32,
+}
+
+/// The coordinator of that group, unless all were refused.
+fn found(shard: &Shard, refusal: i16, group: &str) -> Found {
+    let coordinator = shard.broker.coordinator(group);
+    match coordinator.filter(|_| refusal == NONE) {
+        Some(owner) => {
+            let node = shard.identity.of_shard(owner);
+            Found {
+                error_code: NONE,
+                node: broker_id(node),
+                host: node.host.clone(),
+                port: i32::from(node.port),
+            }
+        }
+        None => Found {
+            // Refused, or the topic of the groups has gone meanwhile.
+            error_code: if refusal == NONE {
+                COORDINATOR_NOT_AVAILABLE
+            } else {
+                refusal
+            },
+            node: BrokerId::from(-1),
+            host: StrBytes::new(),
+            port: -1,
+        },
+    }
 }
 
 /// Why there is no such coordinator; [`NONE`] if there is.

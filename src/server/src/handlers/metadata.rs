@@ -17,8 +17,9 @@ use tailwater_wire::{Response, StrBytes};
 use uuid::Uuid;
 
 use super::common::{
-    CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, broker_id, topic_name,
+    CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, broker_id, leader, topic_name,
 };
+use crate::identity::Node;
 use crate::router::RequestContext;
 use crate::shard::Shard;
 
@@ -64,10 +65,7 @@ pub(crate) async fn handle(
         }
     };
     let identity = &shard.identity;
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(broker_id(identity))
-        .with_host(identity.host.clone())
-        .with_port(i32::from(identity.port));
+    let brokers = identity.nodes().iter().map(broker);
     let cluster_operations = if request.include_cluster_authorized_operations {
         CLUSTER_OPERATIONS
     } else {
@@ -75,9 +73,9 @@ pub(crate) async fn handle(
     };
     Response::Metadata(
         MetadataResponse::default()
-            .with_brokers(vec![broker])
+            .with_brokers(brokers.collect())
             .with_cluster_id(Some(identity.cluster_id.clone()))
-            .with_controller_id(broker_id(identity))
+            .with_controller_id(broker_id(identity.controller()))
             .with_topics(topics)
             .with_cluster_authorized_operations(cluster_operations),
     )
@@ -192,16 +190,23 @@ pub(super) fn unknown_code(name: &str) -> i16 {
     }
 }
 
+fn broker(node: &Node) -> MetadataResponseBroker {
+    MetadataResponseBroker::default()
+        .with_node_id(broker_id(node))
+        .with_host(node.host.clone())
+        .with_port(i32::from(node.port))
+}
+
 fn known(shard: &Shard, topic: &Topic, operations: i32) -> MetadataResponseTopic {
-    let me = broker_id(&shard.identity);
     let leader_epoch = shard.broker.leader_epoch(topic);
     let partition = |index| {
+        let leader = broker_id(leader(shard, topic, index));
         MetadataResponsePartition::default()
             .with_partition_index(index)
-            .with_leader_id(me)
+            .with_leader_id(leader)
             .with_leader_epoch(leader_epoch)
-            .with_replica_nodes(vec![me])
-            .with_isr_nodes(vec![me])
+            .with_replica_nodes(vec![leader])
+            .with_isr_nodes(vec![leader])
     };
     MetadataResponseTopic::default()
         .with_error_code(NONE)

@@ -10,12 +10,12 @@ use tailwater_broker::produce::{
     ProduceOutcome, ProducePart, ProduceRefusal, ProduceRequest, Produced,
 };
 use tailwater_wire::produce::{
-    ProducePartitionResponse, ProduceRequest as WireRequest, ProduceResponse, ProduceTopicResponse,
-    RecordError,
+    CurrentLeader, ProducePartitionResponse, ProduceRequest as WireRequest, ProduceResponse,
+    ProduceTopicResponse, RecordError,
 };
 use tailwater_wire::{Response, TopicRef};
 
-use super::common::{current_leader, endpoint, milliseconds, target, text};
+use super::common::{current_leader, endpoints, milliseconds, target, text};
 use crate::connection::{Begun, Reply};
 use crate::router::{RequestContext, encode, reply};
 use crate::shard::Shard;
@@ -122,14 +122,9 @@ fn answer(shard: &Shard, shape: Shape, outcome: ProduceOutcome) -> Response {
         parts.next().is_none(),
         "the broker answers nothing but the parts"
     );
-    let misled = response
-        .topics
-        .iter()
-        .flat_map(|t| &t.partitions)
-        .any(|p| p.current_leader.is_some());
-    if misled {
-        response.node_endpoints.push(endpoint(&shard.identity));
-    }
+    let partitions = response.topics.iter().flat_map(|t| &t.partitions);
+    let leaders = partitions.filter_map(|p| p.current_leader.as_ref());
+    response.node_endpoints = endpoints(&shard.identity, leaders);
     Response::Produce(response)
 }
 
@@ -161,7 +156,7 @@ fn partition(
                     .collect(),
                 error_message: refusal.message.map(text),
                 current_leader: (error_code == NOT_LEADER_OR_FOLLOWER)
-                    .then(|| leader_of(shard, topic))
+                    .then(|| leader_of(shard, topic, index))
                     .flatten(),
                 ..ProducePartitionResponse::refused(index, error_code)
             }
@@ -169,14 +164,11 @@ fn partition(
     }
 }
 
-fn leader_of(shard: &Shard, topic: &TopicRef) -> Option<tailwater_wire::produce::CurrentLeader> {
+fn leader_of(shard: &Shard, topic: &TopicRef, index: i32) -> Option<CurrentLeader> {
     let image = shard.broker.image();
     let topic = match topic {
         TopicRef::Name(name) => image.topic(name),
         TopicRef::Id(id) => image.topic_by_id(*id),
     }?;
-    Some(current_leader(
-        &shard.identity,
-        shard.broker.leader_epoch(topic),
-    ))
+    Some(current_leader(shard, topic, index))
 }

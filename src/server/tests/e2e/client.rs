@@ -1,6 +1,7 @@
 //! A client that speaks Kafka's protocol, one connection.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
@@ -23,7 +24,18 @@ impl Client {
 
     /// Connects to a server that may have gone.
     pub(crate) async fn try_connect() -> Option<Self> {
-        let stream = Stream::connect(addr()).await.ok()?;
+        Self::try_connect_to(addr().port()).await
+    }
+
+    /// Connects to a port that need not be the bootstrap port.
+    pub(crate) async fn connect_to(port: u16) -> Self {
+        let client = Self::try_connect_to(port).await;
+        client.expect("the server listens there")
+    }
+
+    async fn try_connect_to(port: u16) -> Option<Self> {
+        let to = SocketAddr::new(addr().ip(), port);
+        let stream = Stream::connect(to).await.ok()?;
         Some(Self {
             stream,
             correlation_id: Cell::new(0),

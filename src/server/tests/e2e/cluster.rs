@@ -26,6 +26,7 @@ pub(crate) fn config(shards: usize) -> ServerConfig {
     ServerConfig {
         listen: addr(),
         advertise: None,
+        shard_direct: None,
         data_dir: "/data".into(),
         wal_dir: None,
         wal_bytes: 64 << 20,

@@ -12,3 +12,4 @@ mod lifecycle;
 mod limits;
 mod produce_and_fetch;
 mod requests;
+mod shard_direct;

@@ -9,6 +9,7 @@ use crate::config::{
 use crate::metadata::change::Change;
 use crate::metadata::image::Topic;
 use crate::metadata::topic_name::check_topic_name;
+use crate::nodes::Nodes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ impl Controller {
                 }))
             }
             ResourceKind::Broker => {
-                let scope = broker_scope(&resource.name, self.node_id)?;
+                let scope = broker_scope(&resource.name, &self.nodes)?;
                 let settings = self.state.image().settings();
                 let current = settings.dynamic(scope);
                 let values = alteration.of_broker(current, settings.batch_bytes_max)?;
@@ -144,7 +145,7 @@ impl Alteration<'_> {
 }
 
 /// Which broker's values a resource's name means.
-pub(crate) fn broker_scope(name: &str, node_id: i32) -> Result<BrokerScope, BrokerError> {
+pub(crate) fn broker_scope(name: &str, nodes: &Nodes) -> Result<BrokerScope, BrokerError> {
     if name.is_empty() {
         return Ok(BrokerScope::AllBrokers);
     }
@@ -153,12 +154,18 @@ pub(crate) fn broker_scope(name: &str, node_id: i32) -> Result<BrokerScope, Brok
             "Broker id must be an integer, but it is: {name}"
         )));
     };
-    if id != node_id {
-        return Err(BrokerError::InvalidRequest(format!(
-            "Unexpected broker id, expected {node_id} or empty string, but received {name}"
-        )));
+    if !nodes.has(id) {
+        return Err(unexpected_broker_id(&nodes.named(), name));
     }
+    // What is set of one shard is the process's, and so every shard's.
     Ok(BrokerScope::ThisBroker)
+}
+
+/// The sentence for a broker that is not the one asked.
+pub(crate) fn unexpected_broker_id(expected: &str, got: &str) -> BrokerError {
+    BrokerError::InvalidRequest(format!(
+        "Unexpected broker id, expected {expected} or empty string, but received {got}"
+    ))
 }
 
 /// The sentence for a resource that has no configurations here.

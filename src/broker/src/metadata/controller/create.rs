@@ -133,6 +133,11 @@ impl Controller {
                         .to_owned(),
                 ));
             }
+            factor if self.nodes.are_shards() => {
+                return Err(BrokerError::InvalidReplicationFactor(format!(
+                    "Unable to replicate the partition {factor} time(s): the brokers are shards of one process and its disk, which would be lost together."
+                )));
+            }
             factor => {
                 return Err(BrokerError::InvalidReplicationFactor(format!(
                     "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only 1 broker(s) are registered or some brokers have all their log directories cordoned."

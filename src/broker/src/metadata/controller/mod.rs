@@ -16,7 +16,8 @@ mod tests;
 use super::change::Change;
 use super::state::MetadataState;
 use crate::BrokerError;
-pub(crate) use configs::{broker_scope, unknown_resource};
+use crate::nodes::Nodes;
+pub(crate) use configs::{broker_scope, unexpected_broker_id, unknown_resource};
 use uuid::Uuid;
 
 /// The most partitions that one request may ask for, as in Kafka.
@@ -51,16 +52,16 @@ impl<T> Decision<T> {
 pub(crate) struct Controller {
     state: MetadataState,
     generation: u64,
-    node_id: i32,
+    nodes: Nodes,
 }
 
 impl Controller {
     /// A controller over replayed state.
-    pub(crate) fn new(state: MetadataState, generation: u64, node_id: i32) -> Self {
+    pub(crate) fn new(state: MetadataState, generation: u64, nodes: Nodes) -> Self {
         Self {
             state,
             generation,
-            node_id,
+            nodes,
         }
     }
 
@@ -110,7 +111,7 @@ impl Controller {
         sorted.sort_unstable();
         let mut previous = None;
         for broker in sorted {
-            if broker != self.node_id {
+            if !self.nodes.has(broker) {
                 return refuse(format!(
                     "The manual partition assignment includes broker {broker}, but no such broker is registered."
                 ));
@@ -127,6 +128,10 @@ impl Controller {
                 "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with previous partitions, which have {replicas} replica(s).",
                 brokers.len()
             )),
+            // Where a partition lives follows from its topic's id.
+            _ if self.nodes.count() > 1 => refuse(
+                "A manual partition assignment cannot be followed: the brokers are shards of one process, which places partitions itself.".to_owned(),
+            ),
             _ => Ok(()),
         }
     }

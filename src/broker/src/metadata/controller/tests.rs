@@ -27,7 +27,7 @@ impl World {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let settings = Arc::new(BrokerSettings::from_pairs(&pairs).unwrap());
-        let controller = Controller::new(MetadataState::new(settings), 7, NODE);
+        let controller = Controller::new(MetadataState::new(settings), 7, Nodes::one(NODE));
         Self {
             controller,
             logged: Vec::new(),
