@@ -21,12 +21,13 @@ pub(crate) fn verify(dir: &Path, wal_dir: Option<&Path>) -> Result<(), String> {
     }
     let report = run(dir, wal_dir)?;
     println!(
-        "{} WAL files with {} commits, {} segments with {} batches, {} indexes, {} checkpoints of {} partitions",
+        "{} WAL files with {} commits, {} segments with {} batches, {} indexes, {} snapshots, {} checkpoints of {} partitions",
         report.wal_files,
         report.commits,
         report.segments,
         report.batches,
         report.indexes,
+        report.snapshots,
         report.checkpoints,
         report.partitions,
     );

@@ -200,6 +200,14 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// What the log says of it: the sentence for clients names no file.
+    pub(crate) fn in_full(&self) -> String {
+        match self {
+            Self::Storage { detail } => detail.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Kafka's code for it. Exhaustive on purpose: a new variant has to choose.
     pub fn code(&self) -> i16 {
         match self {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::error::StorageError;
 use crate::fields::{Reader, Writer, blocks, crc};
-use crate::file_header::{FileHeader, HeaderProblem, Kind};
+use crate::file_header::{FileHeader, Kind};
 use crate::ids::TopicPartition;
 use crate::log::Log;
 use crate::segment::writer::{create_all, sync_upwards};
@@ -37,6 +37,11 @@ const NEW_NAME: &str = "snapshot.new";
 const PIECE_HEADER_BYTES: usize = 16;
 /// A longer piece is none of ours.
 const PIECE_BYTES_MAX: usize = 64 << 20;
+
+const READ_ONLY: OpenOptions = OpenOptions {
+    create_new: false,
+    write: false,
+};
 
 /// What a snapshot says of its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,27 @@ pub struct SnapshotReader {
     end: u64,
     chain: u32,
     expected: u32,
+}
+
+/// Reads the snapshot of a partition, if there is one, and checks all its checksums: whether there is
+/// one. Whether the log still reaches where it says only a start knows, which needs none.
+pub(crate) async fn verify(data_dir: &Path, tp: TopicPartition) -> Result<bool, StorageError> {
+    let path = tp.directory(data_dir).join(NAME);
+    if !dir::exists(&path).await.unwrap_or(false) {
+        return Ok(false);
+    }
+    let file = File::open(&path, READ_ONLY)
+        .await
+        .map_err(StorageError::io("cannot open", &path))?;
+    let read = read_pieces(&file, &path, tp).await;
+    file.close().await;
+    read.map(|()| true)
+}
+
+async fn read_pieces(file: &File, path: &Path, tp: TopicPartition) -> Result<(), StorageError> {
+    let (_, _, mut reader) = SnapshotReader::open(file, path, tp).await?;
+    while reader.next().await?.is_some() {}
+    Ok(())
 }
 
 fn directory(shared: &Shared, tp: TopicPartition) -> PathBuf {
@@ -152,11 +178,7 @@ impl Log {
     pub async fn open_snapshot(&self) -> Option<SnapshotReader> {
         let shared = self.shared().ok()?;
         let path = directory(&shared, self.topic_partition()).join(NAME);
-        let options = OpenOptions {
-            create_new: false,
-            write: false,
-        };
-        let file = File::open(&path, options).await.ok()?;
+        let file = File::open(&path, READ_ONLY).await.ok()?;
         match self.read_header(&shared, &file, &path).await {
             Ok(reader) => Some(reader),
             Err(what) => {
@@ -173,32 +195,14 @@ impl Log {
         shared: &Shared,
         file: &File,
         path: &Path,
-    ) -> Result<SnapshotReader, &'static str> {
-        let block = file.read(IoClass::Maintenance, 0, BLOCK_BYTES).await;
-        let block = block.map_err(|_| "it cannot be read")?;
-        let header = match FileHeader::decode(Kind::Snapshot, path, &block) {
-            Ok(header) => header,
-            Err(HeaderProblem::Invalid(what)) => return Err(what),
-            Err(HeaderProblem::Refused(_)) => return Err("it is of a later version"),
-        };
-        let tp = self.topic_partition();
-        let body = decode_body(&header.body).ok_or("its header is too short")?;
-        let (named, span, pieces, end, expected) = body;
-        if header.cluster_id != shared.cluster_id || named != (tp.topic, tp.partition) {
-            return Err("it is of another partition");
+    ) -> Result<SnapshotReader, String> {
+        let opened = SnapshotReader::open(file, path, self.topic_partition()).await;
+        let (cluster_id, span, reader) = opened.map_err(|error| error.to_string())?;
+        if cluster_id != shared.cluster_id {
+            return Err("it is of another cluster".to_owned());
         }
         self.check(span)?;
-        Ok(SnapshotReader {
-            file: file.clone(),
-            path: path.to_path_buf(),
-            from: span.from,
-            pieces,
-            read: 0,
-            at: BLOCK_BYTES as u64,
-            end,
-            chain: 0,
-            expected,
-        })
+        Ok(reader)
     }
 
     /// Whether the log still is the one that the snapshot was made of.
@@ -353,6 +357,35 @@ impl SnapshotWriter {
 }
 
 impl SnapshotReader {
+    /// Reads the first block of a partition's snapshot: of which cluster it is, and its ends.
+    async fn open(
+        file: &File,
+        path: &Path,
+        tp: TopicPartition,
+    ) -> Result<(Uuid, Span, Self), StorageError> {
+        let block = file.read(IoClass::Maintenance, 0, BLOCK_BYTES).await;
+        let block = block.map_err(StorageError::io("cannot read", path))?;
+        let header = FileHeader::require(Kind::Snapshot, path, &block)?;
+        let damaged = |what| StorageError::corrupt(path, 0, what);
+        let body = decode_body(&header.body).ok_or_else(|| damaged("its header is too short"))?;
+        let (named, span, pieces, end, expected) = body;
+        if named != (tp.topic, tp.partition) {
+            return Err(damaged("it is of another partition"));
+        }
+        let reader = Self {
+            file: file.clone(),
+            path: path.to_path_buf(),
+            from: span.from,
+            pieces,
+            read: 0,
+            at: BLOCK_BYTES as u64,
+            end,
+            chain: 0,
+            expected,
+        };
+        Ok((header.cluster_id, span, reader))
+    }
+
     /// The first offset to replay after the last piece.
     #[must_use]
     pub fn from(&self) -> i64 {

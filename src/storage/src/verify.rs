@@ -16,6 +16,7 @@ use crate::log::{Epochs, SegmentRecord};
 use crate::recovery::{KnownTopics, MetadataReplay, SeedLog, TopicEra, inspect};
 use crate::segment::index::MemIndex;
 use crate::segment::{index_path, log_path};
+use crate::snapshot;
 
 /// How much of a segment is read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -33,6 +34,8 @@ pub struct VerifyReport {
     pub batches: u64,
     /// Index files that fit their segment. One that does not is no damage: it is rebuilt.
     pub indexes: u64,
+    /// Snapshots of logs that hold. One that does not costs nothing: the log is read without it.
+    pub snapshots: u64,
     /// Checkpoint files that count.
     pub checkpoints: u64,
     /// Partitions that checkpoints and WALs name.
@@ -108,6 +111,13 @@ fn problem(path: &Path, error: StorageError) -> Corrupt {
 async fn verify_log(dir_path: &Path, tp: TopicPartition, log: SeedLog, report: &mut VerifyReport) {
     report.problems.extend(log.noticed);
     report.problems.extend(log.damage);
+    match Box::pin(snapshot::verify(dir_path, tp)).await {
+        Ok(there) => report.snapshots += u64::from(there),
+        Err(error) => {
+            let path = tp.directory(dir_path);
+            report.problems.push(problem(&path, error));
+        }
+    }
     let ends = log.segments.iter().skip(1).map(|next| next.base);
     for (segment, end) in log.segments.iter().zip(ends.chain([log.end])) {
         // What lies below the log start may be removed already.

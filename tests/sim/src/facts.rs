@@ -92,6 +92,8 @@ pub(crate) struct TopicFacts {
     pub(crate) cached: bool,
     /// It may have been write-cached at some time.
     pub(crate) ever_cached: bool,
+    /// It was there when a start could not tell all that was lost.
+    pub(crate) doubted: bool,
     pub(crate) retention_ms_min: i64,
     pub(crate) retention_bytes_min: i64,
     /// How long a tombstone stays, in ms.
@@ -129,7 +131,7 @@ pub(crate) struct Facts {
     pub(crate) rot: Vec<Rotten>,
     /// A start was refused for it.
     pub(crate) refused_for_rot: bool,
-    /// A start has said that it does not know all that is lost.
+    /// The last start has said that it does not know all that is lost.
     pub(crate) unknown_losses: bool,
 }
 
@@ -179,6 +181,11 @@ impl Facts {
     /// Whether what the topic's consumers see may be taken back by a power cut.
     pub(crate) fn ever_cached(&self, tp: Tp) -> bool {
         self.topic(tp).is_none_or(|topic| topic.ever_cached)
+    }
+
+    /// Whether batches that were acknowledged may have gone since.
+    pub(crate) fn may_lack(&self, tp: Tp) -> bool {
+        self.ever_cached(tp) || self.topic(tp).is_none_or(|topic| topic.doubted)
     }
 
     /// Whether an answer for the batch means that it survives a power cut.
@@ -276,6 +283,9 @@ impl Facts {
             }
             Event::Fetched(fetched) => self.fetched(fetched),
             Event::FullRead(read) => self.read(read),
+            Event::KeyedRead(read) if read.is_full && read.error.is_some() => {
+                self.partitions.entry(read.tp).or_default().hurt |= self.unknown_losses;
+            }
             Event::Started(started) => self.started(started),
             Event::Ended { how } => self.ended(how),
             Event::LogStartAsked { tp, offset } => {
@@ -372,6 +382,7 @@ impl Facts {
             deleted: false,
             cached: false,
             ever_cached: false,
+            doubted: false,
             retention_ms_min: RETENTION_MS,
             retention_bytes_min: -1,
             delete_retention_ms: DELETE_RETENTION_MS,
@@ -429,6 +440,7 @@ impl Facts {
     fn read(&mut self, read: &FullRead) {
         let partition = self.partitions.entry(read.tp).or_default();
         if read.error.is_some() {
+            partition.hurt |= self.unknown_losses;
             return;
         }
         if partition.since != Since::Nothing {
@@ -461,6 +473,7 @@ impl Facts {
             known.partitions = topic.partitions;
             known.configs = topic.overrides.clone();
         }
+        self.unknown_losses = started.unknown_losses;
         if started.unknown_losses {
             self.lose_unknown(started);
         }
@@ -473,14 +486,14 @@ impl Facts {
         }
     }
 
-    /// Any partition may have lost its last records, and any topic.
+    /// Any partition may have lost its last records, and any topic: what is read now is what there is.
     fn lose_unknown(&mut self, started: &Started) {
-        self.unknown_losses = true;
         for (id, topic) in &mut self.topics {
-            topic.ever_cached = true;
+            topic.doubted = true;
             topic.deleted |= !started.topics.iter().any(|found| found.id == *id);
         }
         for partition in self.partitions.values_mut() {
+            partition.places.clear();
             partition.power_end = 0;
             partition.kill_end = 0;
             partition.log_start = 0;

@@ -14,7 +14,7 @@ use tailwater_shards::sleep;
 use crate::choices::Choices;
 use crate::clients::name;
 use crate::event::{Event, OffsetsRead};
-use crate::history::{ADMIN, CONSUMERS, Command, KEYED, PRODUCERS, Step, What};
+use crate::history::{ADMIN, CONSUMERS, Command, KEYED, PRODUCERS, Rot, Step, What};
 use crate::world::Shared;
 
 /// The topic that the groups read. Nobody deletes it.
@@ -22,6 +22,8 @@ pub(crate) const TOPIC: u8 = KEYED + 1;
 const PARTITIONS: u8 = 3;
 /// One history in so many has groups.
 const ONE_IN: u64 = 4;
+/// At one end in so many a snapshot rots, if there is one.
+const ROT_ONE_IN: u64 = 5;
 /// How often the checker looks whether the coordinators have been loaded.
 const LOOKS_MAX: u32 = 200;
 
@@ -80,6 +82,12 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// What can be said of groups that may have lost anything: what was ever sent, and nothing else.
+    pub(crate) fn lose_unknown(&mut self) {
+        self.committed.clear();
+        self.epochs.clear();
+    }
+
     /// A commit is about to be sent: its offset.
     pub(crate) fn begin(&mut self, protocol: Protocol, partition: i32) -> i64 {
         self.last += 1;
@@ -116,8 +124,8 @@ impl Told {
     }
 }
 
-/// Puts steps of members between those that are there, in some histories. Nothing rots in them: what
-/// a coordinator cannot read any more is out of service, and nothing can be said of it.
+/// Puts steps of members between those that are there, in some histories, and has snapshots rot.
+/// Whoever cannot read a log any more says so, and nothing is asked of it.
 pub(crate) fn weave(seed: u64, steps: &mut Vec<Step>) {
     let mut choices = Choices::new(seed ^ 0x6d65_6d62_6572_7321);
     if !choices.one_in(ONE_IN) {
@@ -135,7 +143,12 @@ pub(crate) fn weave(seed: u64, steps: &mut Vec<Step>) {
     let mut woven = vec![created];
     for mut step in steps.drain(..) {
         if let What::Ends(restart) = &mut step.what {
-            restart.rot = None;
+            let of_groups = choices.one_in(ROT_ONE_IN).then(|| Rot {
+                at: choices.next(),
+                unreadable: choices.one_in(4),
+                of_groups: true,
+            });
+            restart.rot = restart.rot.or(of_groups);
         }
         woven.push(step);
         for _ in 0..choices.below(3) {

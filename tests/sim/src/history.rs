@@ -271,6 +271,8 @@ pub struct Rot {
     pub at: u64,
     /// A whole block cannot be read any more, and not one bit has flipped.
     pub unreadable: bool,
+    /// In a snapshot of groups, and nowhere else.
+    pub of_groups: bool,
 }
 
 /// All jumps ahead of the wall clock together: below the day after which a broker forgets a
@@ -574,6 +576,7 @@ impl Draw {
             rot: self.choices.one_in(40).then(|| Rot {
                 at: self.choices.next(),
                 unreadable: self.choices.one_in(4),
+                of_groups: false,
             }),
         };
         Step {

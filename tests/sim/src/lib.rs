@@ -47,6 +47,8 @@ pub struct Stats {
     pub cuts: u64,
     /// Starts that stood, but for the first.
     pub recoveries: u64,
+    /// Starts that could not tell all that was lost.
+    pub doubts: u64,
     /// Shards of the first start.
     pub shards: u16,
     /// Clients that did something.

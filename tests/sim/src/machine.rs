@@ -249,9 +249,11 @@ impl Boot {
             sleep(Duration::from_micros(200)).await;
         }
         if me == ShardId(0) {
-            let found = self.found.borrow_mut().take();
-            self.shared
-                .tell(Event::Started(found.expect("it was recovered")));
+            let found = self.found.borrow_mut().take().expect("it was recovered");
+            if found.unknown_losses {
+                self.shared.told.borrow_mut().lose_unknown();
+            }
+            self.shared.tell(Event::Started(found));
             checker::read_everything(broker, &self.shared).await;
             self.is_open.set(true);
         }

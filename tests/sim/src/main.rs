@@ -48,6 +48,7 @@ struct Sums {
     ios: u64,
     cuts: u64,
     recoveries: u64,
+    doubtful: u64,
     failed: Vec<u64>,
 }
 
@@ -152,6 +153,7 @@ fn run_all(arguments: &Arguments, options: &Options) -> Sums {
 
 impl Sums {
     fn add(&mut self, stats: &Stats) {
+        self.doubtful += u64::from(stats.doubts > 0);
         if stats.counts() {
             self.counted += 1;
             self.operations += stats.operations;
@@ -166,7 +168,7 @@ impl Sums {
         let seconds = began.elapsed().as_secs_f64();
         let mean = |sum: u64| sum as f64 / self.counted.max(1) as f64;
         println!(
-            "{} histories ({} count) in {seconds:.1} s, {:.0} a second; mean of a history: {:.0} operations, {:.0} I/Os, {:.1} cuts, {:.1} starts; {} failed",
+            "{} histories ({} count) in {seconds:.1} s, {:.0} a second; mean of a history: {:.0} operations, {:.0} I/Os, {:.1} cuts, {:.1} starts; {} had a start that could not tell all that was lost, {} failed",
             self.histories,
             self.counted,
             self.histories as f64 / seconds,
@@ -174,6 +176,7 @@ impl Sums {
             mean(self.ios),
             mean(self.cuts),
             mean(self.recoveries),
+            self.doubtful,
             self.failed.len()
         );
     }

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Wal,
     Segment,
     Index,
+    /// Of groups.
+    Snapshot,
 }
 
 const KINDS: [Kind; 5] = [
@@ -47,7 +49,10 @@ impl Rotten {
     /// Lets something rot, if there is anything of the kind that is chosen.
     pub(crate) fn choose(sim: &mut Simulation, rot: Rot) -> Option<Rotten> {
         let mut choices = Choices::new(rot.at);
-        let kind = choices.pick(&KINDS);
+        let kind = match rot.of_groups {
+            true => Kind::Snapshot,
+            false => choices.pick(&KINDS),
+        };
         let all = sim.run(files());
         let files: Vec<PathBuf> = all
             .into_iter()
@@ -139,6 +144,7 @@ fn kind_of(path: &Path) -> Option<Kind> {
         Some("log") => Some(Kind::Segment),
         Some("index") => Some(Kind::Index),
         Some("a" | "b") => Some(Kind::Checkpoint),
+        _ if name == "snapshot" => Some(Kind::Snapshot),
         _ => (name == "root").then_some(Kind::Root),
     }
 }

@@ -8,7 +8,7 @@ use tailwater_shards::planted::Planted;
 use tailwater_sim::{Options, Violation, run};
 
 /// The bugs, and the properties that each is to be caught by.
-const BUGS: [(Planted, &[&str]); 24] = [
+const BUGS: [(Planted, &[&str]); 25] = [
     (Planted::TimeIndexOffByOne, &["timestamps"]),
     (Planted::AckOneBeforeWrite, &["acknowledged"]),
     (Planted::HighWatermarkTooFar, &["durable", "watermarks"]),
@@ -45,6 +45,10 @@ const BUGS: [(Planted, &[&str]); 24] = [
         &["group_epochs", "group_owners"],
     ),
     (Planted::LateCommitAnswered, &["group_offsets"]),
+    (
+        Planted::DamagedSnapshotTrusted,
+        &["group_offsets", "group_epochs", "group_owners"],
+    ),
     (Planted::NewestRecordDropped, &["compacted"]),
     (Planted::TombstoneRemovedTooEarly, &["compacted"]),
     (Planted::OldSegmentUnlinkedFirst, &["compacted"]),

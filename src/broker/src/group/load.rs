@@ -46,7 +46,8 @@ pub(crate) async fn load(broker: Rc<Inner>, runtime: Rc<Runtime>) {
             }
             Err(error) => {
                 let partition = runtime.partition().name();
-                tracing::error!(partition, %error, "groups cannot be read: tried again later");
+                let error = error.in_full();
+                tracing::error!(partition, error, "groups cannot be read: tried again later");
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY_MAX);
             }
@@ -130,8 +131,8 @@ async fn from_snapshot(
             Err(error) => Err(damaged(&error)),
         };
         if let Err(error) = taken {
-            let partition = partition.name();
-            tracing::warn!(partition, %error, "a snapshot of groups is left aside");
+            let (partition, error) = (partition.name(), error.in_full());
+            tracing::warn!(partition, error, "a snapshot of groups is left aside");
             return None;
         }
         runtime.note_loading(machine.bytes());

@@ -64,8 +64,9 @@ pub(super) async fn clean(shared: &Rc<Shared>, log: &Log, old: &mut Old) -> Resu
         let secret = [random_u64(), random_u64()];
         let map = OffsetMap::new(loan.bytes, keys_max, secret);
         let mut filter = Filter::new(map, now_ms, compaction.delete_retention_ms);
-        // Boxed, as below: with all of it in one function, a release build of the simulator crashed where
-        // a killed shard unwound through it. Why is not known.
+        // Boxed, as below: with all of it in one function, rustc 1.95.0 (LLVM 22.1) wrote over the lowest
+        // byte of the exception's address where an unwinding enters (`mov %r14b,%al`), and a release build
+        // of the simulator crashed when a killed shard unwound through it.
         Box::pin(learn(&mut filter, &sources, first_dirty, &mut pace)).await?;
         assert!(filter.covered_upto > first_dirty, "every pass gets on");
         filter.last_batches = log.last_batches();

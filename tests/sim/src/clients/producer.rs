@@ -474,7 +474,7 @@ pub(super) async fn send_again(broker: &Broker, client: &Rc<Client>) {
         for (tp, stream) in streams.iter_mut() {
             // What a power cut took with a write-cached tail would be taken anew, perhaps between a
             // batch that was refused for its lack and that batch's copy here.
-            if stream.raise_epoch || facts.ever_cached(*tp) {
+            if stream.raise_epoch || facts.may_lack(*tp) {
                 continue;
             }
             let done = stream.acknowledged.iter();
@@ -512,7 +512,7 @@ pub(super) async fn leave_gap(broker: &Broker, client: &Rc<Client>, topic: u8, p
     let sequence = {
         let streams = client.streams.borrow();
         // What was write-cached may be lost, and the producer then be unknown: it may begin anywhere.
-        let lossy = client.world().facts.borrow().ever_cached(tp);
+        let lossy = client.world().facts.borrow().may_lack(tp);
         let ready = |s: &&Stream| {
             s.is_idle() && s.strays == 0 && !s.raise_epoch && !s.acknowledged.is_empty() && !lossy
         };

@@ -210,7 +210,10 @@ impl Property for Compacted {
                     partition.since = partition.since.max(since);
                 }
             }
-            Event::Started(started) if started.unknown_losses => self.partitions.clear(),
+            Event::Started(started) if started.unknown_losses => {
+                self.partitions.clear();
+                self.sent.values_mut().for_each(|sent| sent.offset = None);
+            }
             Event::Started(_) => {
                 for partition in self.partitions.values_mut() {
                     // What a start finds is durable before it serves.

@@ -28,9 +28,9 @@ impl Property for Duplicates {
             return Ok(());
         };
         let tp = facts.batches[*batch].tp;
-        // A power cut may have taken a write-cached one.
+        // A power cut may have taken a write-cached one, and rot one that no start could name.
         let expires = facts.wall_ms_max - facts.wall_ms_min >= EXPIRATION_MS;
-        if facts.ever_cached(tp) || !facts.lives(tp) || expires {
+        if facts.may_lack(tp) || !facts.lives(tp) || expires {
             return Ok(());
         }
         let name = || facts.name_of(*batch);

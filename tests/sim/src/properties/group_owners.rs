@@ -66,6 +66,10 @@ impl Property for GroupOwners {
                     }
                 }
             }
+            Event::Started(started) if started.unknown_losses => {
+                self.classic.clear();
+                self.consumer.clear();
+            }
             _ => {}
         }
         Ok(())

@@ -29,7 +29,7 @@ impl Property for OnceInOrder {
                 ));
             }
             let before = sent.acked.filter(|before| before != base && sent.acks != 0);
-            if before.is_some() && !facts.ever_cached(sent.tp) {
+            if before.is_some() && !facts.may_lack(sent.tp) {
                 return Err(format!(
                     "{} was acknowledged at {before:?} and at {base}",
                     facts.name_of(*batch)

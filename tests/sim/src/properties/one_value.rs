@@ -52,6 +52,10 @@ impl Property for OneValue {
         let (tp, found) = match event {
             Event::Fetched(fetched) => (fetched.tp, &fetched.batches),
             Event::FullRead(read) => (read.tp, &read.batches),
+            Event::Started(started) if started.unknown_losses => {
+                self.shown.clear();
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         found

@@ -21,6 +21,11 @@ impl Property for ProducerIds {
             Event::ProducerId { id } if !self.given.insert(*id) => {
                 Err(format!("producer id {id} was given twice"))
             }
+            // The block that it was of may be among what is lost.
+            Event::Started(started) if started.unknown_losses => {
+                self.given.clear();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

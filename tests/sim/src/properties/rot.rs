@@ -1,6 +1,6 @@
 //! What rots is named and contained: a start that is refused for it names the file, damage that a
-//! start finds names it too, and one bit takes no more than one partition out of service. That
-//! nothing rotten is served, and that nothing else is missing, the other properties say.
+//! start finds names it too, and one bit takes no more than one partition out of service, one of a
+//! snapshot none. That nothing rotten is served, and that nothing else is missing, the other properties say.
 
 use super::Property;
 use crate::event::Event;
@@ -25,7 +25,7 @@ impl Property for Rot {
         let path = rotten.path.display();
         match event {
             Event::StartRefused { reason } => {
-                if matches!(rotten.kind, Kind::Segment | Kind::Index) {
+                if matches!(rotten.kind, Kind::Segment | Kind::Index | Kind::Snapshot) {
                     return Err(format!("a start was refused for {path}: {reason}"));
                 }
                 if !facts.names_rot(reason) {
@@ -39,7 +39,9 @@ impl Property for Rot {
                     return Err(format!("{path} has rotted and was not named: {damage:?}"));
                 }
                 let taken = started.out_of_service.len();
-                if facts.rot.iter().all(Rotten::is_one_bit) && taken > facts.rot.len() {
+                let costs = |rotten: &&Rotten| rotten.kind != Kind::Snapshot;
+                let most = facts.rot.iter().filter(costs).count();
+                if facts.rot.iter().all(Rotten::is_one_bit) && taken > most {
                     return Err(format!(
                         "one bit of each of {} files, {path} the last, has taken out of service {:?}",
                         facts.rot.len(),

@@ -35,7 +35,9 @@ impl SeenStays {
             (self.left.get(&fetched.tp), self.ends.get(&fetched.tp))
         {
             let last = log.range(..fetched.from).next_back();
-            let judged = last.filter(|(base, (_, upto, _))| *base >= start && *upto <= *end);
+            // Of what was deleted meanwhile no broker knows any more where the logs parted.
+            let start = (*start).max(fetched.log_start);
+            let judged = last.filter(|(base, (_, upto, _))| **base >= start && *upto <= *end);
             if let Some((base, (batch, upto, _))) = judged
                 && *upto == fetched.from
                 && left.get(base) != Some(batch)
