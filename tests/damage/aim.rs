@@ -151,6 +151,19 @@ pub(crate) fn live(data: &Path, indexes: &[PathBuf]) -> Vec<(&'static str, Live)
     ]
 }
 
+/// A snapshot's header block and its pieces, each with the header before it.
+pub(crate) fn snapshot(file: &Path) -> (PathBuf, Vec<Range<u64>>) {
+    let bytes = fs::read(file).expect("readable");
+    let mut found = vec![range(0, BLOCK)];
+    let mut at = BLOCK;
+    while at < bytes.len() {
+        let end = at + 16 + u32_at(&bytes, at + 8) as usize;
+        found.push(range(at, end));
+        at = end.next_multiple_of(BLOCK);
+    }
+    (file.to_path_buf(), found)
+}
+
 fn batch_headers(file: &Path) -> Vec<Range<u64>> {
     let bytes = fs::read(file).expect("readable");
     let mut found = Vec::new();

@@ -19,6 +19,7 @@
 mod aim;
 #[path = "../common/mod.rs"]
 mod common;
+mod groups;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -64,35 +65,72 @@ fn main() {
     let (expected, _) = start(&copy);
     let expected = expected.expect("it starts undamaged");
     assert!(expected.values().all(|(b, e)| *e == 0 && !b.is_empty()));
-    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut failures = Vec::new();
+    let mut rounds = Rounds {
+        flips,
+        numbers: Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+        failures: Vec::new(),
+    };
     println!(
         "seed {seed}: flips, detected, named, contained, not live; starts refused, partitions out of service"
     );
     for (kind, files) in aim::live(&data, &closed) {
+        rounds.strike(&data, &copy, kind, &files, |flip, tally| {
+            flip.run(&copy, &expected, kind, tally)
+        });
+    }
+    let data = dir.path().join("groups");
+    let snapshot = groups::fill(&data);
+    replicate(&data, &copy);
+    groups::expect_all(&copy);
+    let files = vec![aim::snapshot(&snapshot)];
+    rounds.strike(&data, &copy, "snapshot", &files, |flip, tally| {
+        groups::judge(flip, &copy, tally)
+    });
+    assert!(rounds.failures.is_empty(), "{:#?}", rounds.failures);
+    println!("no flipped bit was served, and none that counts went unnamed");
+}
+
+/// Flips to be made in each kind of file, and what went wrong.
+struct Rounds {
+    flips: u64,
+    numbers: Numbers,
+    failures: Vec<String>,
+}
+
+impl Rounds {
+    /// Flips bits in files of one kind, each in a copy of its own, and prints what came of it.
+    fn strike(
+        &mut self,
+        data: &Path,
+        copy: &Path,
+        kind: &str,
+        files: &aim::Live,
+        judge: impl Fn(&Flip, &mut Tally) -> Result<(), String>,
+    ) {
         assert!(!files.is_empty(), "no {kind} with anything live in it");
+        let numbers = &mut self.numbers;
         let mut tally = Tally::default();
-        for number in 0..=flips {
-            let (file, ranges) = pick(&files, &mut numbers);
-            let aimed = number < flips;
+        for number in 0..=self.flips {
+            let (file, ranges) = pick(files, numbers);
+            let aimed = number < self.flips;
             let position = match aimed {
                 true => {
-                    let range = pick(ranges, &mut numbers);
+                    let range = pick(ranges, numbers);
                     range.start + numbers.below(range.end - range.start)
                 }
                 false => numbers.below(fs::metadata(file).expect("it is there").len()),
             };
             let flip = Flip {
-                relative: file.strip_prefix(&data).expect("below it"),
+                relative: file.strip_prefix(data).expect("below it"),
                 position,
                 mask: 1u8 << numbers.below(8),
                 aimed,
             };
-            replicate(&data, &copy);
-            if let Err(what) = flip.run(&copy, &expected, kind, &mut tally) {
+            replicate(data, copy);
+            if let Err(what) = judge(&flip, &mut tally) {
                 let told = format!("{kind}: {flip:?}: {what}");
                 println!("{told}");
-                failures.push(told);
+                self.failures.push(told);
             }
         }
         println!(
@@ -106,8 +144,6 @@ fn main() {
             tally.partitions_out_of_service
         );
     }
-    assert!(failures.is_empty(), "{failures:#?}");
-    println!("no flipped bit was served, and none that counts went unnamed");
 }
 
 fn pick<'a, T>(of: &'a [T], numbers: &mut Numbers) -> &'a T {
