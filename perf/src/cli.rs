@@ -13,6 +13,7 @@ use crate::driver::{self, RunPlan};
 use crate::frames::Shape;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::machine::{self, Machine};
+use crate::peers;
 use crate::poller::Wait;
 use crate::reader::{ReaderPlan, Reads};
 use crate::report;
@@ -184,8 +185,14 @@ struct DiscardArgs {
 /// Does what the command line says.
 pub(crate) fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run(args) => driver::run(run_plan(args)?),
-        Command::Compare(args) => compare::run(compare_plan(args)?),
+        Command::Run(args) => {
+            peers::end_with_us()?;
+            driver::run(run_plan(args)?)
+        }
+        Command::Compare(args) => {
+            peers::end_with_us()?;
+            compare::run(compare_plan(args)?)
+        }
         Command::Report { dir } => {
             let (store, configuration, machine) = Store::read(&dir)?;
             report::write(&store, &configuration, &machine)

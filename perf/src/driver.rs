@@ -8,7 +8,7 @@ use crate::lab::{Lab, LabPlan, Measured};
 use crate::load::Pace;
 use crate::machine::{self, Machine};
 use crate::report;
-use crate::store::{Configuration, Record, Store};
+use crate::store::{Configuration, Record, Scratch, Store};
 use crate::suite::{self, Extent, Kind, Row, Work};
 
 /// What to run.
@@ -63,7 +63,7 @@ pub(crate) fn run(plan: RunPlan) -> anyhow::Result<()> {
     };
     let (all, mut done) = (todo(&store), 0);
     if all > 0 {
-        let scratch = tempfile::tempdir_in(&plan.out)?;
+        let scratch = Scratch::new(&plan.out)?;
         let mut lab = Lab::open(lab_plan(&plan, scratch.path().to_owned(), slice)?)?;
         for round in 0..rounds {
             // What is not sustained once is not asked for at a higher rate in that round.

@@ -143,117 +143,104 @@ impl Lab {
             .collect()
     }
 
-    /// Carries one row out.
+    /// Carries one row out, while the other brokers that were started here stand still.
     pub(crate) fn measure(&mut self, work: &Work) -> anyhow::Result<Measured> {
-        let slice_ns = self.plan.slice_ns;
+        let runs = match work {
+            Work::Load(_) => Runs::Broker,
+            Work::Spinning(_) => Runs::Spinner,
+            _ => Runs::Neither,
+        };
+        if runs == Runs::Spinner && self.spinner.is_none() {
+            let start = Own {
+                shards: 1,
+                on: Core::Broker,
+                poll: "spin",
+                flags: &[],
+            };
+            let plan = self.tailwater("spinner", &start)?;
+            self.spinner = Some(Peer::tailwater(&plan)?);
+        }
+        let _quiet = self.quiet(runs)?;
+        let (slice_ns, broker_cpu, client_cpu) =
+            (self.plan.slice_ns, self.plan.broker_cpu, self.client_cpu());
         match work {
             Work::Load(workload) => {
-                let _quiet = self.quiet(Runs::Broker)?;
-                let addr = self
-                    .broker
-                    .as_ref()
-                    .map_or(self.plan.against, |broker| Some(broker.addr));
-                let pid = self.broker.as_ref().map(|broker| broker.pid);
-                self.load(addr.context("a broker")?, pid, workload)
+                let started = self.broker.as_ref().map(|broker| (broker.addr, broker.pid));
+                let addr = started.map(|(addr, _)| addr).or(self.plan.against);
+                self.load(
+                    addr.context("a broker")?,
+                    started.map(|(_, pid)| pid),
+                    workload,
+                )
             }
-            Work::Discard(workload) => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-                let cpu = Some(self.plan.broker_cpu);
-                let sink = Sink::start(SinkPlan {
-                    listen,
-                    cpu,
-                    wait: Wait::Spin,
-                    stall: None,
-                })?;
-                self.load(sink.addr, None, workload)
-            }
-            Work::RawDisk { on } => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                Ok(latency_of(self.raw.run(self.cpu(*on), slice_ns)?))
-            }
-            Work::RoundTrip { wait } => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let trip = Trip {
-                    request_bytes: TRIP.0,
-                    answer_bytes: TRIP.1,
-                    wait: *wait,
-                };
-                Ok(latency_of(references::round_trips(
-                    trip,
-                    self.plan.broker_cpu,
-                    self.client_cpu(),
-                    slice_ns,
-                )?))
-            }
-            Work::DirectReads => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let rate = self.raw.reads(self.plan.broker_cpu, slice_ns)?;
-                let facts = BTreeMap::from([("read MB/s", rate / 1e6)]);
-                Ok(Measured {
-                    facts,
-                    ..Measured::default()
-                })
-            }
-            Work::Loopback => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let (server, client) = (self.plan.broker_cpu, self.client_cpu());
-                let began = Instant::now();
-                let times = references::round_trips(BULK, server, client, slice_ns)?;
-                let bytes = (times.len() + references::WARM_UP as u64) * BULK.answer_bytes as u64;
-                let rate = bytes as f64 / began.elapsed().as_secs_f64();
-                let facts = BTreeMap::from([("read MB/s", rate / 1e6)]);
-                Ok(Measured {
-                    facts,
-                    ..Measured::default()
-                })
-            }
-            Work::Redis => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let addr = self.redis()?;
-                Ok(latency_of(references::redis_sets(
-                    addr,
-                    1024,
-                    self.client_cpu(),
-                    slice_ns,
-                )?))
+            Work::Spinning(workload) => {
+                let spinner = self.spinner.as_ref().context("just started")?;
+                let (addr, pid) = (spinner.addr, spinner.pid);
+                self.load(addr, Some(pid), workload)
             }
             Work::Kafka(workload) => {
-                let _quiet = self.quiet(Runs::Neither)?;
                 let (addr, pid) = self.kafka()?;
                 self.load(addr, Some(pid), workload)
             }
-            Work::Spinning(workload) => {
-                if self.spinner.is_none() {
-                    let start = Own {
-                        shards: 1,
-                        on: Core::Broker,
-                        poll: "spin",
-                        flags: &[],
-                    };
-                    let plan = self.tailwater("spinner", &start)?;
-                    self.spinner = Some(Peer::tailwater(&plan)?);
-                }
-                let _quiet = self.quiet(Runs::Spinner)?;
-                let peer = self.spinner.as_ref().context("just started")?;
-                let (addr, pid) = (peer.addr, peer.pid);
-                self.load(addr, Some(pid), workload)
+            Work::Discard(workload) => self.discard(workload),
+            Work::RawDisk { on } => Ok(latency_of(self.raw.run(self.cpu(*on), slice_ns)?)),
+            Work::RoundTrip { wait } => {
+                let (request_bytes, answer_bytes) = TRIP;
+                let trip = Trip {
+                    request_bytes,
+                    answer_bytes,
+                    wait: *wait,
+                };
+                Ok(latency_of(references::round_trips(
+                    trip, broker_cpu, client_cpu, slice_ns,
+                )?))
+            }
+            Work::DirectReads => Ok(read_rate(self.raw.reads(broker_cpu, slice_ns)?)),
+            Work::Loopback => self.loopback(),
+            Work::Redis => {
+                let addr = self.redis()?;
+                Ok(latency_of(references::redis_sets(
+                    addr, 1024, client_cpu, slice_ns,
+                )?))
             }
             Work::Start => self.start(),
             Work::Restart => self.restart(),
-            Work::Own { start, load } => {
-                let _quiet = self.quiet(Runs::Neither)?;
-                let peer = Peer::tailwater(&self.tailwater("own", start)?)?;
-                let usual = self.plan.client_cpus.clone();
-                // The two change places: they never share a core.
-                if start.on == Core::Client {
-                    self.plan.client_cpus = vec![self.plan.broker_cpu];
-                }
-                let measured = self.load(peer.addr, Some(peer.pid), load);
-                self.plan.client_cpus = usual;
-                measured
-            }
+            Work::Own { start, load } => self.own(start, load),
         }
+    }
+
+    /// A load on a sink, which spins on the broker's core.
+    fn discard(&mut self, workload: &Workload) -> anyhow::Result<Measured> {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (cpu, wait) = (Some(self.plan.broker_cpu), Wait::Spin);
+        let sink = Sink::start(SinkPlan {
+            listen,
+            cpu,
+            wait,
+            stall: None,
+        })?;
+        self.load(sink.addr, None, workload)
+    }
+
+    fn loopback(&self) -> anyhow::Result<Measured> {
+        let (server, client) = (self.plan.broker_cpu, self.client_cpu());
+        let began = Instant::now();
+        let times = references::round_trips(BULK, server, client, self.plan.slice_ns)?;
+        let bytes = (times.len() + references::WARM_UP as u64) * BULK.answer_bytes as u64;
+        Ok(read_rate(bytes as f64 / began.elapsed().as_secs_f64()))
+    }
+
+    /// A load on a broker of the row's own.
+    fn own(&mut self, start: &Own, load: &Workload) -> anyhow::Result<Measured> {
+        let peer = Peer::tailwater(&self.tailwater("own", start)?)?;
+        let usual = self.plan.client_cpus.clone();
+        // The two change places: they never share a core.
+        if start.on == Core::Client {
+            self.plan.client_cpus = vec![self.plan.broker_cpu];
+        }
+        let measured = self.load(peer.addr, Some(peer.pid), load);
+        self.plan.client_cpus = usual;
+        measured
     }
 
     fn redis(&mut self) -> anyhow::Result<SocketAddr> {
@@ -327,55 +314,36 @@ impl Lab {
         let reads = workload.reads();
         control.check_versions(reads)?;
         let configs = workload.configs;
-        control.create(
-            &NewTopic {
-                name: &topic,
-                partitions: workload.partitions,
-                configs,
-            },
-            reads,
-        )?;
-        let (partitions, tail) = (workload.partitions, Reads::Tail);
-        let mut readers = vec![
-            ReaderPlan {
-                topic: topic.clone(),
-                partitions,
-                reads: tail
-            };
-            workload.tail_readers
-        ];
+        let new = NewTopic {
+            name: &topic,
+            partitions: workload.partitions,
+            configs,
+        };
+        control.create(&new, reads)?;
+        let mut readers =
+            vec![reader(&topic, workload.partitions, Reads::Tail); workload.tail_readers];
         match workload.beside {
             Beside::Nothing => {}
             Beside::Backfill { mib } => {
-                control.create(
-                    &NewTopic {
-                        name: &old,
-                        partitions: 1,
-                        configs: &[],
-                    },
-                    true,
-                )?;
-                self.fill(addr, &old, mib)?;
-                readers.push(ReaderPlan {
-                    topic: old.clone(),
+                let backfill = NewTopic {
+                    name: &old,
                     partitions: 1,
-                    reads: Reads::Again,
-                });
+                    configs: &[],
+                };
+                control.create(&backfill, true)?;
+                self.fill(addr, &old, mib)?;
+                readers.push(reader(&old, 1, Reads::Again));
             }
             Beside::Backlog { mib } => {
                 self.fill(addr, &topic, mib)?;
-                readers.push(ReaderPlan {
-                    topic: topic.clone(),
-                    partitions,
-                    reads: Reads::Backlog,
-                });
+                readers.push(reader(&topic, workload.partitions, Reads::Backlog));
             }
         }
         let before_ns = pid.map(machine::cpu_ns);
         let ran = load::run(&Load {
             addr,
             topic: topic.clone(),
-            partitions,
+            partitions: workload.partitions,
             acks: workload.acks,
             shape: workload.shape,
             connections: workload.connections,
@@ -434,7 +402,6 @@ impl Lab {
 
     /// A broker is started on an empty directory and left alone for a second.
     fn start(&mut self) -> anyhow::Result<Measured> {
-        let _quiet = self.quiet(Runs::Neither)?;
         let start = Own {
             shards: 1,
             on: Core::Broker,
@@ -449,7 +416,6 @@ impl Lab {
 
     /// A broker is loaded for a second and a half and killed; how long the next one takes to answer.
     fn restart(&mut self) -> anyhow::Result<Measured> {
-        let _quiet = self.quiet(Runs::Neither)?;
         let start = Own {
             shards: 1,
             on: Core::Broker,
@@ -494,6 +460,22 @@ fn first_answer(took: Duration, broker: &Peer) -> Measured {
     ];
     Measured {
         facts: BTreeMap::from(facts),
+        ..Measured::default()
+    }
+}
+
+fn reader(topic: &str, partitions: usize, reads: Reads) -> ReaderPlan {
+    ReaderPlan {
+        topic: topic.to_owned(),
+        partitions,
+        reads,
+    }
+}
+
+fn read_rate(bytes_per_second: f64) -> Measured {
+    let facts = BTreeMap::from([("read MB/s", bytes_per_second / 1e6)]);
+    Measured {
+        facts,
         ..Measured::default()
     }
 }

@@ -1,14 +1,18 @@
 //! Brokers that a measurement starts by itself: the built Tailwater, a real Kafka, Redis. Each ends
 //! when dropped. What cannot be started is absent, with the reason, and never a number.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// A process and where it listens.
 pub(crate) struct Peer {
@@ -31,6 +35,43 @@ enum Stop {
 
 /// How long a peer may take to start.
 const START_MAX: Duration = Duration::from_secs(120);
+
+/// The processes that run for us, by number. At most a handful.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// From now on SIGINT and SIGTERM end the peers, too: one that stands still could not end by itself.
+pub(crate) fn end_with_us() -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            for pid in RUNNING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+            {
+                // It may have ended meanwhile.
+                let _ = signalled(*pid, Signal::KILL);
+            }
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn signalled(pid: u32, signal: Signal) -> anyhow::Result<Pid> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("a process id")?;
+    kill_process(pid, signal)?;
+    Ok(pid)
+}
+
+fn is_running(pid: u32, runs: bool) {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _was = if runs {
+        running.insert(pid)
+    } else {
+        running.remove(&pid)
+    };
+}
 
 /// How Tailwater is started.
 #[derive(Clone, Debug)]
@@ -88,6 +129,7 @@ impl Peer {
             );
         };
         let pid = child.id();
+        is_running(pid, true);
         Ok(Self {
             child,
             addr,
@@ -120,6 +162,7 @@ impl Peer {
             child.wait()?;
             anyhow::bail!("no Kafka; it needs Java, Maven and Python ({script} says why)");
         };
+        is_running(pid, true);
         Ok(Self {
             child,
             addr,
@@ -162,6 +205,7 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()?;
         let (pid, addr) = (child.id(), SocketAddr::from(([127, 0, 0, 1], port)));
+        is_running(pid, true);
         let mut peer = Self {
             child,
             addr,
@@ -189,14 +233,13 @@ impl Peer {
 
     /// It stands still until the guard is dropped.
     pub(crate) fn paused(&self) -> anyhow::Result<Paused> {
-        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("a process id")?;
-        kill_process(pid, Signal::STOP)?;
-        Ok(Paused(pid))
+        Ok(Paused(signalled(self.pid, Signal::STOP)?))
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        is_running(self.pid, false);
         drop(self.child.stdin.take());
         if self.stops_with == Stop::Kill {
             // It may have ended by itself.

@@ -130,6 +130,31 @@ impl Store {
     }
 }
 
+/// Where brokers have their data during a run. What a run that was broken off has left goes first.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(out: &Path) -> anyhow::Result<Self> {
+        let path = out.join("scratch");
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is removed by the next run.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A row over all its rounds.
 #[derive(Clone, Debug)]
 pub(crate) struct Merged {
@@ -224,6 +249,16 @@ mod tests {
             ..configuration()
         };
         assert!(Store::open(dir.path(), &other, &machine).is_err());
+    }
+
+    #[test]
+    fn what_a_run_that_was_broken_off_has_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("scratch/broker")).unwrap();
+        let scratch = Scratch::new(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        drop(scratch);
+        assert!(!dir.path().join("scratch").exists());
     }
 
     #[test]

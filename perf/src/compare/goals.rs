@@ -40,23 +40,51 @@ const CACHING: &[(&str, &str)] = &[("write.caching", "true")];
 const FLUSHED: &[(&str, &str)] = &[("flush.messages", "1")];
 /// What a Kafka that flushes each message can do on these machines without falling behind.
 const FLUSHED_RATE: u64 = 1000;
-const OLD_MIB: u64 = 256;
+const OLD: Beside = Beside::Backfill { mib: 256 };
+const ROLLING: &[(&str, &str)] = &[
+    ("segment.bytes", "16777216"),
+    ("retention.bytes", "67108864"),
+];
 
 /// All sides, in the order of a round.
 pub(crate) fn sides() -> Vec<Side> {
-    let side = |name, title, survives, work| Side {
+    [latencies(), throughputs(), interferences()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn side(name: &'static str, title: &'static str, survives: &'static str, work: Work) -> Side {
+    Side {
         name,
         title,
         survives,
         work,
-    };
-    let plain = Workload::plain;
-    let unbatched = || Workload {
+    }
+}
+
+fn plain() -> Workload {
+    Workload::plain()
+}
+
+fn cached() -> Workload {
+    Workload {
+        configs: CACHING,
+        tail_readers: 1,
+        ..plain()
+    }
+}
+
+fn unbatched() -> Workload {
+    Workload {
         connections: 64,
         partitions: 16,
         ..plain()
-    };
-    let batched = || Workload {
+    }
+}
+
+fn batched() -> Workload {
+    Workload {
         connections: 4,
         pace: Pace::Closed { depth: 5 },
         partitions: 16,
@@ -65,30 +93,29 @@ pub(crate) fn sides() -> Vec<Side> {
             ..plain().shape
         },
         ..plain()
-    };
-    let cached = || Workload {
-        configs: CACHING,
-        tail_readers: 1,
-        ..plain()
-    };
-    let old = Beside::Backfill { mib: OLD_MIB };
-    let reader = || Workload {
-        connections: 0,
-        beside: old,
-        ..plain()
-    };
-    let rolling = &[
-        ("segment.bytes", "16777216"),
-        ("retention.bytes", "67108864"),
-    ];
-    let steady = || Workload {
+    }
+}
+
+fn steady() -> Workload {
+    Workload {
         shape: Shape {
             records: 20,
             ..plain().shape
         },
         partitions: 4,
         ..Workload::at(2000)
-    };
+    }
+}
+
+fn flushed(workload: Workload) -> Workload {
+    Workload {
+        configs: FLUSHED,
+        ..workload
+    }
+}
+
+/// One request after the other, and at rates.
+fn latencies() -> Vec<Side> {
     vec![
         side(
             "raw",
@@ -145,11 +172,14 @@ pub(crate) fn sides() -> Vec<Side> {
             "kafka-flush-1000",
             "Kafka, flush.messages=1, 1,000/s",
             POWER,
-            Work::Kafka(Workload {
-                configs: FLUSHED,
-                ..Workload::at(FLUSHED_RATE)
-            }),
+            Work::Kafka(flushed(Workload::at(FLUSHED_RATE))),
         ),
+    ]
+}
+
+/// As much as goes.
+fn throughputs() -> Vec<Side> {
+    vec![
         side(
             "clients-64",
             "64 clients, unbatched",
@@ -166,10 +196,7 @@ pub(crate) fn sides() -> Vec<Side> {
             "kafka-flush-64",
             "Kafka, flush.messages=1, 64 clients",
             POWER,
-            Work::Kafka(Workload {
-                configs: FLUSHED,
-                ..unbatched()
-            }),
+            Work::Kafka(flushed(unbatched())),
         ),
         side(
             "batched",
@@ -193,7 +220,11 @@ pub(crate) fn sides() -> Vec<Side> {
             "reader",
             "one reader of 256 MiB",
             NOTHING,
-            Work::Load(reader()),
+            Work::Load(Workload {
+                connections: 0,
+                beside: OLD,
+                ..plain()
+            }),
         ),
         side(
             "loopback",
@@ -207,6 +238,12 @@ pub(crate) fn sides() -> Vec<Side> {
             NOTHING,
             Work::DirectReads,
         ),
+    ]
+}
+
+/// One thing beside another, and a start.
+fn interferences() -> Vec<Side> {
+    vec![
         side(
             "partitions-1",
             "1 partition, 2,000/s",
@@ -227,7 +264,7 @@ pub(crate) fn sides() -> Vec<Side> {
             "5,000/s beside a reader of old data",
             POWER,
             Work::Load(Workload {
-                beside: old,
+                beside: OLD,
                 ..Workload::at(5000)
             }),
         ),
@@ -242,7 +279,7 @@ pub(crate) fn sides() -> Vec<Side> {
             "40 MB/s, segments of 16 MiB, retention of 64",
             POWER,
             Work::Load(Workload {
-                configs: rolling,
+                configs: ROLLING,
                 times_as_long: 3,
                 ..steady()
             }),
@@ -256,34 +293,67 @@ const CONSUME: &str = "produce to consume";
 
 /// All goals.
 pub(crate) fn pairs() -> Vec<Pair> {
-    let part = |what, side, over, part, goal| Pair {
+    [durable(), in_memory(), rates(), beside()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A percentile of both sides' latency.
+fn part(what: &'static str, side: &'static str, over: &'static str, part: f64, most: f64) -> Pair {
+    let figure = Figure::Part(LATENCY, part);
+    Pair {
         what,
         side,
-        figure: Figure::Part(LATENCY, part),
-        over: Some((over, Figure::Part(LATENCY, part))),
-        goal: Goal::AtMost(goal),
-    };
-    let facts = |what, side, over, name, goal| Pair {
+        figure,
+        over: Some((over, figure)),
+        goal: Goal::AtMost(most),
+    }
+}
+
+/// The same figure of both sides.
+fn facts(
+    what: &'static str,
+    side: &'static str,
+    over: &'static str,
+    name: &'static str,
+    goal: Goal,
+) -> Pair {
+    let figure = Figure::Fact(name);
+    Pair {
         what,
         side,
-        figure: Figure::Fact(name),
-        over: Some((over, Figure::Fact(name))),
+        figure,
+        over: Some((over, figure)),
         goal,
-    };
-    let alone = |what, side, name, goal| Pair {
+    }
+}
+
+/// A figure by itself.
+fn alone(what: &'static str, side: &'static str, name: &'static str, goal: Goal) -> Pair {
+    Pair {
         what,
         side,
         figure: Figure::Fact(name),
         over: None,
         goal,
-    };
-    let consume = |what, over, of, at, goal| Pair {
+    }
+}
+
+/// From produce to consume, over another side's histogram `of`.
+fn consume(what: &'static str, over: &'static str, of: &'static str, at: f64, most: f64) -> Pair {
+    let figure = Figure::Part(CONSUME, at);
+    Pair {
         what,
         side: "cached-spin",
-        figure: Figure::Part(CONSUME, at),
+        figure,
         over: Some((over, Figure::Part(of, at))),
-        goal: Goal::AtMost(goal),
-    };
+        goal: Goal::AtMost(most),
+    }
+}
+
+/// On stable storage.
+fn durable() -> Vec<Pair> {
     vec![
         part(
             "acks=all, one client, p50 over raw",
@@ -321,6 +391,12 @@ pub(crate) fn pairs() -> Vec<Pair> {
             0.99,
             0.05,
         ),
+    ]
+}
+
+/// From memory.
+fn in_memory() -> Vec<Pair> {
+    vec![
         part(
             "write.caching, spin, p50 over TCP",
             "cached-spin",
@@ -370,6 +446,12 @@ pub(crate) fn pairs() -> Vec<Pair> {
             0.99,
             0.5,
         ),
+    ]
+}
+
+/// As much as goes.
+fn rates() -> Vec<Pair> {
+    vec![
         alone(
             "64 clients, unbatched, records/s",
             "clients-64",
@@ -418,6 +500,12 @@ pub(crate) fn pairs() -> Vec<Pair> {
             "read MB/s",
             Goal::AtLeast(0.8),
         ),
+    ]
+}
+
+/// One thing beside another, and a start.
+fn beside() -> Vec<Pair> {
+    vec![
         part(
             "1000 partitions over 1, p99",
             "partitions-1000",

@@ -13,7 +13,7 @@ use crate::driver;
 use crate::lab::{Lab, LabPlan};
 use crate::machine::{self, Machine};
 use crate::report::{Page, number};
-use crate::store::{Configuration, Record, Store};
+use crate::store::{Configuration, Record, Scratch, Store};
 use crate::suite::Row;
 use crate::times::Times;
 use goals::{Figure, Pair, Side};
@@ -59,7 +59,7 @@ pub(crate) fn run(plan: ComparePlan) -> anyhow::Result<()> {
     };
     let mut sides = goals::sides();
     sides.retain(|side| needs(side.name));
-    let scratch = tempfile::tempdir_in(&plan.out)?;
+    let scratch = Scratch::new(&plan.out)?;
     let mut lab = None;
     for round in 0..plan.rounds {
         for (id, side) in in_turn(&sides, &pairs, round) {

@@ -18,7 +18,11 @@ pub(crate) struct Ratio {
     /// The least and the greatest ratio of a single round.
     pub(crate) least: f64,
     pub(crate) most: f64,
+    pub(crate) rounds: usize,
 }
+
+/// With fewer rounds nothing is said of a goal.
+pub(crate) const ROUNDS_MIN: usize = 10;
 
 /// `a` over `b`, one value of each a round. A round's pair stays together when rounds are resampled:
 /// what disturbed both counts once. None without rounds.
@@ -47,6 +51,7 @@ pub(crate) fn ratio(a: &[f64], b: &[f64]) -> Option<Ratio> {
         high: at(INTERVAL.1),
         least: single().fold(f64::INFINITY, f64::min),
         most: single().fold(f64::NEG_INFINITY, f64::max),
+        rounds: a.len(),
     })
 }
 
@@ -65,6 +70,7 @@ impl Goal {
             Goal::AtLeast(least) => (ratio.low >= least, ratio.high < least),
         };
         match (surely, surely_not) {
+            _ if ratio.rounds < ROUNDS_MIN => "too few rounds",
             (true, _) => "met",
             (_, true) => "not met",
             _ => "undecided",
@@ -127,11 +133,17 @@ mod tests {
             high: 1.4,
             least: 1.0,
             most: 1.6,
+            rounds: ROUNDS_MIN,
         };
         assert_eq!(Goal::AtMost(1.5).verdict(&found), "met");
         assert_eq!(Goal::AtMost(1.3).verdict(&found), "undecided");
         assert_eq!(Goal::AtMost(1.0).verdict(&found), "not met");
         assert_eq!(Goal::AtLeast(2.0).verdict(&found), "not met");
         assert_eq!(Goal::AtLeast(1.0).verdict(&found), "met");
+        let few = Ratio {
+            rounds: ROUNDS_MIN - 1,
+            ..found
+        };
+        assert_eq!(Goal::AtLeast(1.0).verdict(&few), "too few rounds");
     }
 }
