@@ -2,6 +2,7 @@
 //! every refusal that needs no disk.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,6 +83,14 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         limits,
         broker,
     })
+}
+
+/// Where operators are answered, if anywhere.
+///
+/// # Errors
+/// As [`server_config`].
+pub(crate) fn admin_address(settings: &Settings) -> Result<Option<SocketAddr>, SettingsError> {
+    settings.parse("admin", socket_address)
 }
 
 /// A key of the table that has a default.

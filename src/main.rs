@@ -11,10 +11,12 @@ mod start_block;
 mod verify;
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use tailwater_admin::{Admin, Status};
 use tailwater_server::{Counters, Server, Shutdown};
 
 use cli::Action;
@@ -55,18 +57,31 @@ fn main() -> ExitCode {
 fn serve(line: &CommandLine) -> Result<(), String> {
     let settings = Settings::load(line, std::env::vars(), &boot::KafkaKeys).map_err(sentence)?;
     let config = boot::server_config(&settings).map_err(sentence)?;
+    let admin_address = boot::admin_address(&settings).map_err(sentence)?;
     start_logging()?;
     let signals = signals().map_err(sentence)?;
+    let admin = admin_address.map(start_admin).transpose()?;
     let running = Server::start(config).map_err(sentence)?;
     let counters = running.counters();
-    let listening = listen(signals, running.shutdown_handle(), counters.clone());
+    let status = admin.as_ref().map(Admin::status);
+    let listening = listen(signals, running.shutdown_handle(), counters.clone(), status);
     let listening = listening.map_err(sentence)?;
+    if let Some(admin) = &admin {
+        admin.status().serves(running.figures());
+    }
     // Whoever reads the block may stop the broker at once.
-    print!("{}", start_block::start_block(running.info()));
+    let admin_at = admin.as_ref().map(Admin::addr);
+    print!("{}", start_block::start_block(running.info(), admin_at));
     let ended = running.join().map_err(sentence);
     listening.close();
     tell_counters(&counters);
     ended
+}
+
+/// Answers operators from now on; until the server serves, that it does not.
+fn start_admin(address: SocketAddr) -> Result<Admin, String> {
+    Admin::start(address, env!("CARGO_PKG_VERSION"))
+        .map_err(|error| format!("operators cannot be answered on {address}: {error}"))
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {
@@ -98,6 +113,7 @@ fn listen(
     mut signals: Signals,
     shutdown: Shutdown,
     counters: Counters,
+    status: Option<Status>,
 ) -> std::io::Result<signal_hook::iterator::Handle> {
     let handle = signals.handle();
     handle.add_signal(SIGTERM)?;
@@ -113,6 +129,9 @@ fn listen(
                     std::process::exit(128 + SIGINT);
                 } else {
                     stops = true;
+                    if let Some(status) = &status {
+                        status.stops();
+                    }
                     shutdown.trigger();
                 }
             }

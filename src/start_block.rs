@@ -1,9 +1,12 @@
 //! The one short block that a start prints.
 
+use std::net::SocketAddr;
+
 use tailwater_server::{Engine, Poll, ShardInfo, StartInfo};
 
-/// Address, shards and their cores, engine, poll mode, data directory, what was recovered.
-pub(crate) fn start_block(info: &StartInfo) -> String {
+/// Address, shards and their cores, engine, poll mode, data directory, where operators are answered
+/// if anywhere, what was recovered.
+pub(crate) fn start_block(info: &StartInfo, admin: Option<SocketAddr>) -> String {
     let cpus: Vec<String> = info.cpus.iter().map(usize::to_string).collect();
     let engine = match info.engine {
         Engine::Glommio => "glommio",
@@ -13,6 +16,7 @@ pub(crate) fn start_block(info: &StartInfo) -> String {
         Poll::Adaptive { spin } => format!("adaptive, {} us", spin.as_micros()),
         Poll::Spin => "spin".to_owned(),
     };
+    let admin = admin.map_or_else(String::new, |addr| format!("  admin     http://{addr}\n"));
     let version = env!("CARGO_PKG_VERSION");
     let advertised = match &info.advertised {
         Some(advertised) => format!("advertised as {advertised}"),
@@ -32,8 +36,8 @@ pub(crate) fn start_block(info: &StartInfo) -> String {
          shards    {} on cores {}\n  \
          {direct}\
          engine    {engine}, poll {poll}\n  \
-         data      {} (cluster {})\n  \
-         recovered {}\n",
+         data      {} (cluster {})\n\
+         {admin}  recovered {}\n",
         info.addr,
         info.cpus.len(),
         cpus.join(","),

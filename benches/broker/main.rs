@@ -11,6 +11,7 @@
 //! - `--kafka HOST:PORT`: measures `latency`, `throughput` against a broker that is running
 //!   already instead; start it on `--broker-cpu` for the same conditions (`groups` starts a Kafka
 //!   of its own beside the broker, by the client matrix's means: Java, Maven and Python);
+//! - `--shape CxDxR`: of `throughput`, this row only (connections, in flight, records);
 //! - `--quick`: a tenth of the time, to see that everything works.
 #![allow(
     clippy::disallowed_methods,
@@ -55,6 +56,8 @@ pub struct Plan {
     pub polls: Vec<String>,
     pub kafka: Option<SocketAddr>,
     pub quick: bool,
+    /// The only row of `throughput` to measure.
+    pub shape: Option<String>,
     names: Vec<String>,
 }
 
@@ -105,6 +108,7 @@ impl Plan {
             polls: vec!["park".to_owned(), "spin".to_owned()],
             kafka: None,
             quick: false,
+            shape: None,
             names: Vec::new(),
         };
         while let Some(word) = arguments.next() {
@@ -120,6 +124,7 @@ impl Plan {
                 "--client-cpu" => plan.client_cpu = value().parse().expect("a core"),
                 "--poll" => plan.polls = vec![value()],
                 "--kafka" => plan.kafka = Some(value().parse().expect("HOST:PORT")),
+                "--shape" => plan.shape = Some(value()),
                 "--quick" => plan.quick = true,
                 flag if flag.starts_with('-') => panic!("unknown flag {flag}"),
                 name => plan.names.push(name.to_owned()),

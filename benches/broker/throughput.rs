@@ -58,6 +58,10 @@ fn rates(plan: &Plan, target: &Target, broker: &str, survives: &str) {
     ]);
     let topic = target.topic("throughput", PARTITIONS, &[]);
     for &(connections, depth, records) in SHAPES {
+        let shape = format!("{connections}x{depth}x{records}");
+        if plan.shape.as_ref().is_some_and(|only| *only != shape) {
+            continue;
+        }
         let batch = frames::batch(records, KIB - if records > 1 { 12 } else { 0 });
         let frame = |index: usize| {
             let partition = i32::try_from(index).expect("a few") % PARTITIONS;

@@ -22,12 +22,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tailwater_shards::{
-    self as shards, DmaBuf, File, IoClass, Listener, OpenOptions, Poll, RunConfig, Shutdown,
+    self as shards, DmaBuf, File, IoClass, Listener, OpenOptions, Poll, RunConfig, Shutdown, Stage,
+    StageTimes, record_latency,
 };
 
 const WRITES: u64 = 4000;
 const POLLS_A_SAMPLE: u64 = 100_000;
 const SAMPLES: u64 = 50;
+const RECORDED_SAMPLES: u64 = 1000;
 const ROUND_TRIPS: usize = 20_000;
 const WARM_UP: usize = 1000;
 const MESSAGE_BYTES: usize = 64;
@@ -44,6 +46,10 @@ fn main() {
     report(
         "1000 polls, each asked for by the one before",
         polls(cpus[0]),
+    );
+    report(
+        "1000 requests recorded, of ten stages each",
+        recordings(cpus[0]),
     );
     for &cpu in &cpus {
         for len in [4096, 65536] {
@@ -100,6 +106,35 @@ fn polls(cpu: usize) -> Vec<Duration> {
                 shards::spawn("polled", polled).await.unwrap();
                 let thousands = u32::try_from(POLLS_A_SAMPLE / 1000).unwrap();
                 sender.send(began.elapsed() / thousands).unwrap();
+            }
+        }
+    };
+    let running = shards::run(RunConfig::new(vec![cpu]), main).unwrap();
+    running.join().unwrap();
+    receiver.into_iter().collect()
+}
+
+/// How long it takes to add a thousand requests to the histograms, of lengths that a produce has.
+fn recordings(cpu: usize) -> Vec<Duration> {
+    let (sender, receiver) = channel();
+    let main = move |_| {
+        let sender = sender.clone();
+        async move {
+            let mut length: u64 = 1;
+            for _ in 0..RECORDED_SAMPLES {
+                let began = Instant::now();
+                for _ in 0..1000 {
+                    let mut times = StageTimes::default();
+                    for stage in Stage::ALL {
+                        // Some hundred buckets, in no order.
+                        length = length
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        times.add(*stage, (length >> 44) & 0x3_ffff);
+                    }
+                    record_latency(0, &times);
+                }
+                sender.send(began.elapsed()).unwrap();
             }
         }
     };

@@ -14,6 +14,7 @@ use crate::counters::Counters;
 use crate::engine::glommio::boot::Glommio;
 use crate::engine::threads;
 use crate::engine::uring::boot::Uring;
+use crate::figures::Figures;
 
 /// What the shards run on.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -185,7 +186,12 @@ pub struct Running {
 impl Running {
     /// What the shards count by name, readable on any thread and after they have ended.
     pub fn counters(&self) -> Counters {
-        self.inner.counters.clone()
+        self.inner.figures.counters.clone()
+    }
+
+    /// All that the shards write down, readable as the counters are.
+    pub fn figures(&self) -> Figures {
+        self.inner.figures.clone()
     }
 
     /// Waits for `main` to end on every shard. Returns at the first one that panics, while the

@@ -8,8 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::counters::Counters;
 use crate::engine::EngineHandle;
+use crate::figures::Figures;
 use crate::io_class::ClassBudget;
 
 /// A shard of this process: one core, its executor and all it owns. Counted from 0.
@@ -31,8 +31,8 @@ pub(crate) struct ShardContext {
     pub(crate) io: ClassBudget,
     /// Panics caught at a spawn since the shard began.
     pub(crate) caught_panics: Cell<u64>,
-    /// What is counted by name, of all the process's shards.
-    pub(crate) counters: Counters,
+    /// What all the process's shards write down.
+    pub(crate) figures: Figures,
 }
 
 impl ShardContext {
@@ -41,7 +41,7 @@ impl ShardContext {
         id: ShardId,
         shard_count: u16,
         engine: EngineHandle,
-        counters: Counters,
+        figures: Figures,
     ) -> Rc<ShardContext> {
         assert!(id.0 < shard_count, "{id} of {shard_count}");
         Rc::new(ShardContext {
@@ -50,7 +50,7 @@ impl ShardContext {
             engine,
             io: ClassBudget::new(shard_count),
             caught_panics: Cell::new(0),
-            counters,
+            figures,
         })
     }
 }

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::context::{self, ShardId};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])+ $variant:ident => $name:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
         /// Something that is counted. The set is fixed: no name comes from a client.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Counter {
-            $($(#[$doc])+ $variant,)+
+            $($(#[doc = $doc])+ $variant,)+
         }
 
         impl Counter {
@@ -28,6 +28,13 @@ macro_rules! counters {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Counter::$variant => $name,)+
+                }
+            }
+
+            /// What it is, in a sentence.
+            pub const fn help(self) -> &'static str {
+                match self {
+                    $(Counter::$variant => concat!($($doc),+).trim_ascii_start(),)+
                 }
             }
         }
@@ -184,12 +191,12 @@ pub fn count(counter: Counter) {
 
 /// Counts `count` on the current shard. Outside a shard nothing is counted.
 pub fn count_many(counter: Counter, count: u64) {
-    context::with_current(|context| context.counters.add(context.id, counter, count));
+    context::with_current(|context| context.figures.counters.add(context.id, counter, count));
 }
 
 /// The counters of the process that the current shard belongs to. Panics outside one.
 pub fn counters() -> Counters {
-    context::with(|context| context.counters.clone())
+    context::with(|context| context.figures.counters.clone())
 }
 
 #[cfg(test)]

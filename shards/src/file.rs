@@ -103,9 +103,21 @@ impl File {
     /// Writes the whole buffer at `pos` and makes it durable, in the way that the engine does
     /// best. Covers also what had been written before this began, as [`File::sync`] does.
     pub async fn write_durable(&self, class: IoClass, pos: u64, buf: &SharedBuf) -> io::Result<()> {
+        self.write_durable_noting(class, pos, buf, || ()).await
+    }
+
+    /// As [`File::write_durable`], and calls `written` when the write has ended and its sync has
+    /// not; where the engine cannot tell them apart, when both have.
+    pub async fn write_durable_noting(
+        &self,
+        class: IoClass,
+        pos: u64,
+        buf: &SharedBuf,
+        written: impl FnOnce(),
+    ) -> io::Result<()> {
         assert_aligned(pos, buf.len());
         let _admitted = self.context.io.admit(class).await;
-        let result = dispatch!(self, file => file.write_durable(pos, buf).await);
+        let result = dispatch!(self, file => file.write_durable(pos, buf, written).await);
         self.count(class, |stats| {
             count_write(stats, &result, buf.len());
             stats.syncs += 1;

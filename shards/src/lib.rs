@@ -23,8 +23,10 @@ mod cpus;
 pub mod dir;
 mod engine;
 mod fatal;
+mod figures;
 mod file;
 mod io_class;
+mod latency;
 mod mesh;
 mod net;
 mod open_files;
@@ -34,6 +36,7 @@ pub mod sim;
 pub mod sync;
 mod task;
 mod time;
+mod work;
 
 pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
 pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf, allocation_of};
@@ -41,8 +44,13 @@ pub use context::{ShardId, in_shard, shard, shard_count};
 pub use counters::{Counter, Counters, count, count_many, counters};
 pub use cpus::{default_shards, usable_cpus};
 pub use fatal::fatal;
+pub use figures::{Figures, figures};
 pub use file::{File, OpenOptions};
 pub use io_class::{ClassStats, IoClass, IoStats, io_stats};
+pub use latency::{
+    AtPercentile, Histogram, KINDS_MAX, Latencies, STAGES, Snapshot, Stage, StageTimes,
+    record_latency,
+};
 pub use mesh::*;
 pub use net::{Accepted, Listener, Stream};
 pub use open_files::raise_open_files;
@@ -51,3 +59,4 @@ pub use task::{Task, TaskPanicked, caught_panics, spawn, yield_now};
 pub use time::{
     Elapsed, Instant, now, random_u64, random_uuid, sleep, sleep_until, timeout, wall_clock_ms,
 };
+pub use work::Work;

@@ -137,6 +137,15 @@ pub(crate) fn give_way() {
     });
 }
 
+/// The poll that is being made has found nothing to do: it is no work of the shard's.
+pub(crate) fn looked_on() {
+    context::with(|context| match &context.engine {
+        EngineHandle::Glommio(shard) => shard.looked_on(),
+        EngineHandle::Uring(shard) => shard.looked_on(),
+        EngineHandle::Sim(_) => {}
+    });
+}
+
 /// What this shard does when it has nothing to do. A simulated one has no time to lose.
 pub(crate) fn idle_poll() -> crate::boot::Poll {
     context::with(|context| match &context.engine {

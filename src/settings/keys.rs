@@ -35,6 +35,12 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Address clients are told to connect to. Default: the address listened on.",
     },
     Key {
+        name: "admin",
+        shape: "HOST:PORT",
+        default: None,
+        doc: "Address of an HTTP listener for operators: /metrics, /healthz, /readyz and /v1/latency. It asks for no password: let nobody reach it who may not know. Default: none.",
+    },
+    Key {
         name: "data-dir",
         shape: "DIR",
         default: Some("./data"),

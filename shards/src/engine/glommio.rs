@@ -59,11 +59,12 @@ struct Inner {
 
 impl Shard {
     /// For the thread that this is called on.
-    fn here(poll: crate::boot::Poll) -> Shard {
+    /// With `work`, polls are added up there.
+    fn here(poll: crate::boot::Poll, work: Option<crate::work::Work>) -> Shard {
         host::begin();
         Shard {
             inner: Rc::new(Inner {
-                tasks: Tasks::new(Hub::here()),
+                tasks: Tasks::new(Hub::here(), work),
                 next_pass: NextPass::default(),
                 home: Home::here(),
                 poll,
@@ -115,6 +116,11 @@ impl Shard {
         if self.inner.in_flight.get() > 0 {
             rustix::thread::sched_yield();
         }
+    }
+
+    /// The poll that is being made has found nothing to do.
+    pub(crate) fn looked_on(&self) {
+        self.inner.tasks.looked_on();
     }
 
     pub(crate) fn home(&self) -> &Arc<Home> {

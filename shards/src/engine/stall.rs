@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::counters::{Counter, count};
+use crate::work::Work;
 
 /// How long a poll may hold the loop: everything else of the shard waits for its end, the
 /// acknowledgements of other connections too.
@@ -43,6 +44,10 @@ pub(crate) struct StallWatch {
     logged_at: Cell<Option<Duration>>,
     /// Stalls since the last that was logged.
     unsaid: Cell<u64>,
+    /// Where polls are added up, by a shard that looks on.
+    work: Option<Work>,
+    /// The poll that is being made has found nothing to do.
+    looked_on: Cell<bool>,
 }
 
 fn coarse() -> Duration {
@@ -57,18 +62,45 @@ fn read(clock: ClockId) -> Duration {
 }
 
 impl StallWatch {
+    /// With `work`, polls are added up there.
+    pub(super) fn new(work: Option<Work>) -> StallWatch {
+        StallWatch {
+            work,
+            ..StallWatch::default()
+        }
+    }
+
     /// Runs one poll of the task called `name`.
     pub(crate) fn watch<R>(&self, name: &'static str, poll: impl FnOnce() -> R) -> R {
         let began = coarse();
         if began != self.first_of_tick.get().coarse {
             self.look(began);
         }
-        let polled = poll();
+        let polled = match &self.work {
+            None => poll(),
+            Some(work) => self.add_up(work, poll),
+        };
         let ended = coarse();
         if ended != began {
             self.passed_a_tick(name, ended);
         }
         polled
+    }
+
+    fn add_up<R>(&self, work: &Work, poll: impl FnOnce() -> R) -> R {
+        self.looked_on.set(false);
+        let began = read(ClockId::Monotonic);
+        let polled = poll();
+        if !self.looked_on.get() {
+            let took = read(ClockId::Monotonic).saturating_sub(began);
+            work.add(crate::context::shard(), took);
+        }
+        polled
+    }
+
+    /// The poll that is being made has found nothing to do.
+    pub(super) fn looked_on(&self) {
+        self.looked_on.set(true);
     }
 
     #[cold]

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use super::{memlock, probe};
 use crate::boot::{BootError, Poll, RunConfig, ShardPanicked};
 use crate::context::ShardId;
-use crate::counters::Counters;
+use crate::figures::Figures;
 use crate::task::panic_message;
 
 /// An engine whose shards are threads.
@@ -40,7 +40,7 @@ pub(crate) trait ThreadEngine: 'static {
 pub(crate) struct Running {
     threads: Vec<JoinHandle<()>>,
     ends: Receiver<Result<(), ShardPanicked>>,
-    pub(crate) counters: Counters,
+    pub(crate) figures: Figures,
 }
 
 impl Running {
@@ -58,13 +58,13 @@ impl Running {
         let mut threads = Vec::with_capacity(cfg.cpus.len());
         let mut refused = None;
         let shard_count = u16::try_from(cfg.cpus.len()).expect("checked by `run`");
-        let counters = Counters::new(shard_count);
+        let figures = Figures::new(shard_count, cfg.poll);
         for (index, &cpu) in cfg.cpus.iter().enumerate() {
             let id = ShardId(u16::try_from(index).expect("checked by `run`"));
             let shard = ShardThread {
                 id,
                 shard_count,
-                counters: counters.clone(),
+                figures: figures.clone(),
                 cpu,
                 poll: cfg.poll,
                 started: Started::new(id, started_tx.clone()),
@@ -95,7 +95,7 @@ impl Running {
             return Ok(Running {
                 threads,
                 ends,
-                counters,
+                figures,
             });
         };
         gate.decide(false);
@@ -157,7 +157,7 @@ impl Gate {
 pub(crate) struct ShardThread {
     pub(crate) id: ShardId,
     pub(crate) shard_count: u16,
-    pub(crate) counters: Counters,
+    pub(crate) figures: Figures,
     pub(crate) cpu: usize,
     pub(crate) poll: Poll,
     started: Started,
@@ -214,6 +214,8 @@ impl ShardThread {
         F: Fn(ShardId) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        let work = self.figures.work.clone();
+        work.begin(self.id);
         let lived = catch_unwind(AssertUnwindSafe(|| E::live(&self, prepared, main)));
         let result = match lived {
             Ok(result) => result,
@@ -223,6 +225,7 @@ impl ShardThread {
             self.fails(message.clone());
         }
         let shard = self.id;
+        work.end(shard);
         // Nobody listens when another shard failed first.
         drop(end.send(result.map_err(|message| ShardPanicked { shard, message })));
     }

@@ -118,6 +118,11 @@ impl Shard {
         }
     }
 
+    /// The poll that is being made has found nothing to do.
+    pub(crate) fn looked_on(&self) {
+        self.inner.watch.looked_on();
+    }
+
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.inner.home
     }

@@ -96,6 +96,9 @@ impl<Q, A> Future for Drain<Q, A> {
             if count > 0 {
                 this.look_on.had_some();
             } else if !this.endpoint.is_closed() && this.rest(cx) {
+                if handled == 0 {
+                    task::looked_on();
+                }
                 return Poll::Pending;
             }
             if handled >= POLL_MESSAGES || (count > 0 && now() - began >= POLL_MAX) {

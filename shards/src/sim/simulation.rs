@@ -13,9 +13,9 @@ use super::executor::{self, ShardKey};
 use super::io::CutKind;
 use super::world::{CLIENTS, Ending, ProcessId, ProcessState, Shared};
 use crate::context::{self, ShardContext, ShardId};
-use crate::counters::Counters;
 use crate::engine::EngineHandle;
 use crate::fatal::ProcessEnds;
+use crate::figures::Figures;
 use crate::task::{CatchPanic, TaskPanicked, panic_message};
 use crate::time::Instant;
 
@@ -97,16 +97,16 @@ impl Simulation {
             panics_expected: false,
             panics: 0,
         };
-        simulation.add_shard(key, 1, Counters::new(1));
+        simulation.add_shard(key, 1, Figures::new(1, crate::Poll::Park));
         simulation
     }
 
-    fn add_shard(&mut self, key: ShardKey, shards: u16, counters: Counters) {
+    fn add_shard(&mut self, key: ShardKey, shards: u16, figures: Figures) {
         let engine = EngineHandle::Sim(Shard {
             shared: Arc::clone(&self.shared),
             key,
         });
-        let context = ShardContext::new(ShardId(key.shard), shards, engine, counters);
+        let context = ShardContext::new(ShardId(key.shard), shards, engine, figures);
         self.contexts.insert(key, context);
     }
 
@@ -125,10 +125,10 @@ impl Simulation {
             .world(|world| world.processes.insert(process, ProcessState::default()));
         self.mains.insert(process, (0..shards).collect());
         let main = Rc::new(main);
-        let counters = Counters::new(shards);
+        let figures = Figures::new(shards, crate::Poll::Park);
         for shard in 0..shards {
             let key = ShardKey { process, shard };
-            self.add_shard(key, shards, counters.clone());
+            self.add_shard(key, shards, figures.clone());
             let ended = Rc::clone(&self.ended_mains);
             let main = Rc::clone(&main);
             // `main` itself is called on its shard too.

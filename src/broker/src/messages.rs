@@ -5,7 +5,7 @@ use crate::fetch::{FetchOutcome, FetchRequest, ReadOutcome, ReadRequest};
 use crate::group::{GroupAnswer, GroupAsk, ParkedAsk};
 use crate::metadata::{ControllerReply, ControllerRequest, Publication};
 use crate::offsets::{EpochEnd, EpochQuery, Isolation, OffsetFound, OffsetQuery};
-use crate::produce::{AppendRequest, PartOutcome};
+use crate::produce::{AppendReply, AppendRequest};
 use std::sync::Arc;
 use tailwater_group::{GroupError, ListGroups, Listed};
 use tailwater_storage::TopicPartition;
@@ -74,8 +74,8 @@ impl ShardRequest {
 #[derive(Debug)]
 #[allow(private_interfaces, reason = "only this crate makes and reads them")]
 pub enum ShardReply {
-    /// To `Append`: an outcome for each part.
-    Appended(Vec<PartOutcome>),
+    /// To `Append`: an outcome for each part, and when.
+    Appended(AppendReply),
     /// To `Read`: an outcome for each part.
     Read(Vec<ReadOutcome>),
     /// To `Fetch`.

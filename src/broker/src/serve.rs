@@ -32,7 +32,7 @@ fn answer(broker: &Rc<Inner>, from: ShardId, request: ShardRequest) -> Answer<Sh
         ShardRequest::Append(request) => {
             let mut appended = append(broker, request);
             match (&mut appended).now_or_never() {
-                Some(outcomes) => Answer::Now(ShardReply::Appended(outcomes)),
+                Some(done) => Answer::Now(ShardReply::Appended(done)),
                 None => Answer::Later(appended.map(ShardReply::Appended).boxed_local()),
             }
         }

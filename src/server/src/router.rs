@@ -99,12 +99,13 @@ impl Service for Router {
         })
     }
 
-    async fn begin(&self, request: Incoming, stages: Stages) -> Begun {
+    async fn begin(&self, request: Incoming, mut stages: Stages) -> Begun {
         let Incoming {
             context,
             body,
             frame_bytes,
         } = request;
+        stages.api = Some(context.header.api);
         match body {
             Request::Produce(body) => {
                 handlers::produce::begin(&self.shard, context, body, stages).await
@@ -162,7 +163,6 @@ impl Router {
                 (encoded, held)
             }
         };
-        stages.stamp_encoded();
         reply(encoded, held, stages)
     }
 

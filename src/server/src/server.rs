@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tailwater_shards::{Counters, RunConfig, Running};
+use tailwater_shards::{Counters, Figures, RunConfig, Running};
 
 use crate::config::{Engine, Poll, ServerConfig};
 use crate::error::{ServeError, StartError};
@@ -220,6 +220,11 @@ impl RunningServer {
     /// What its shards count by name; readable while they run and after.
     pub fn counters(&self) -> Counters {
         self.running.counters()
+    }
+
+    /// All that its shards write down of themselves, the counters too.
+    pub fn figures(&self) -> Figures {
+        self.running.figures()
     }
 
     /// Waits until it has stopped.

@@ -42,4 +42,4 @@ pub use recovery::{MetadataReplay, Recovered, RecoveryReport, ShardSeed, TopicEr
 pub use snapshot::{SnapshotReader, SnapshotWriter};
 pub use storage::Storage;
 pub use verify::{VerifyReport, verify, verify_known};
-pub use wal::Ticket;
+pub use wal::{CommitTimes, Ticket};

@@ -24,7 +24,7 @@ use crate::recovery::{Handoff, SeedLog, ShardSeed};
 use crate::segment::Segment;
 use crate::segment::cache::ReadCache;
 use crate::wal::file::WalFile;
-use crate::wal::{Ticket, Wal};
+use crate::wal::{CommitTimes, Ticket, Wal};
 
 /// How long each step of a clean shutdown may take; what is not done by then the WAL has.
 const SHUTDOWN_STEP: Duration = Duration::from_millis(200);
@@ -284,6 +284,13 @@ impl Storage {
     /// Only when the shard goes down.
     pub async fn durable(&self, ticket: Ticket) -> Result<(), StorageError> {
         self.shared.wal.durable(ticket).await
+    }
+
+    /// When the commit that held the ticket was built, written and durable; of one of long ago
+    /// nothing is known.
+    #[must_use]
+    pub fn commit_times(&self, ticket: Ticket) -> CommitTimes {
+        self.shared.wal.times_of(ticket)
     }
 
     /// Waits until there is room for appends: the bytes that no commit has taken are below their

@@ -96,6 +96,9 @@ pub(crate) mod task {
 
     pub(crate) fn give_way() {}
 
+    /// Nobody adds up the work of a model.
+    pub(crate) fn looked_on() {}
+
     pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
         cx.waker().wake_by_ref();
     }

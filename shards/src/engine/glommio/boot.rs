@@ -49,10 +49,10 @@ impl ThreadEngine for Glommio {
         Fut: Future<Output = ()> + 'static,
     {
         let executor = make_executor(thread.cpu, thread.poll)?;
-        let shard = Shard::here(thread.poll);
+        let shard = Shard::here(thread.poll, thread.figures.work.adding());
         let engine = EngineHandle::Glommio(shard.clone());
-        let counters = thread.counters.clone();
-        let context = ShardContext::new(thread.id, thread.shard_count, engine, counters);
+        let figures = thread.figures.clone();
+        let context = ShardContext::new(thread.id, thread.shard_count, engine, figures);
         let _entered = context::enter(context);
         // Should a panic come out of it, the kernel may still write to buffers that it owns.
         let executor = std::mem::ManuallyDrop::new(executor);

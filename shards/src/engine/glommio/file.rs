@@ -75,8 +75,14 @@ impl File {
     }
 
     /// Two operations one after the other: glommio has neither links nor flags for a write.
-    pub(crate) async fn write_durable(&self, pos: u64, buf: &SharedBuf) -> io::Result<()> {
+    pub(crate) async fn write_durable(
+        &self,
+        pos: u64,
+        buf: &SharedBuf,
+        written: impl FnOnce(),
+    ) -> io::Result<()> {
         self.write(pos, buf).await?;
+        written();
         self.sync().await
     }
 

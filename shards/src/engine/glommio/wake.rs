@@ -137,12 +137,17 @@ struct Table {
 }
 
 impl Tasks {
-    pub(super) fn new(hub: Arc<Hub>) -> Tasks {
+    pub(super) fn new(hub: Arc<Hub>, work: Option<crate::work::Work>) -> Tasks {
         Tasks {
             hub,
             table: Rc::default(),
-            watch: Rc::default(),
+            watch: Rc::new(StallWatch::new(work)),
         }
+    }
+
+    /// The poll that is being made has found nothing to do.
+    pub(super) fn looked_on(&self) {
+        self.watch.looked_on();
     }
 
     /// The hub: passes on what other threads wake. Never ends.

@@ -66,8 +66,8 @@ impl ThreadEngine for Uring {
             }
         })?;
         let engine = EngineHandle::Uring(shard.clone());
-        let counters = thread.counters.clone();
-        let context = ShardContext::new(thread.id, thread.shard_count, engine, counters);
+        let figures = thread.figures.clone();
+        let context = ShardContext::new(thread.id, thread.shard_count, engine, figures);
         // A panic that comes out of the loop leaves all as it is: the kernel may still write to
         // what is ours.
         let kept = ManuallyDrop::new(shard.clone());
@@ -102,7 +102,7 @@ impl Shard {
                 after_look: RefCell::default(),
                 blocking: Rc::new(Blocking::new(set_of(prepared.usable.iter().copied()))),
                 home: Home::here(),
-                watch: StallWatch::default(),
+                watch: StallWatch::new(thread.figures.work.adding()),
                 poll: thread.poll,
                 spinning: Spinning::default(),
                 shares_with_workers: Cell::new(!is_apart),

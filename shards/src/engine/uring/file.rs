@@ -139,8 +139,14 @@ impl File {
 
     /// One after the other. Linked in the ring, the sync could run before the write in the one case
     /// that the kernel takes the first and has no memory for the second: see the decision.
-    pub(crate) async fn write_durable(&self, pos: u64, buf: &SharedBuf) -> io::Result<()> {
+    pub(crate) async fn write_durable(
+        &self,
+        pos: u64,
+        buf: &SharedBuf,
+        written: impl FnOnce(),
+    ) -> io::Result<()> {
         self.write(pos, buf).await?;
+        written();
         self.sync().await
     }
 

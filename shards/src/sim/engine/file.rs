@@ -86,7 +86,12 @@ impl File {
         .await
     }
 
-    pub(crate) async fn write_durable(&self, pos: u64, buf: &SharedBuf) -> io::Result<()> {
+    pub(crate) async fn write_durable(
+        &self,
+        pos: u64,
+        buf: &SharedBuf,
+        written: impl FnOnce(),
+    ) -> io::Result<()> {
         let fd = self.descriptor.fd;
         self.done(Op::Write {
             fd,
@@ -95,6 +100,7 @@ impl File {
             then_sync: true,
         })
         .await
+        .inspect(|()| written())
     }
 
     pub(crate) async fn read(&self, pos: u64, len: usize) -> io::Result<Bytes> {

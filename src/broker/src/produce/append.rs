@@ -1,6 +1,7 @@
 //! The owner's side of a produce: idempotence, append, and the wait for what `acks` promises.
 
 use super::check::{Checked, Refused};
+use super::times::OwnerTimes;
 use super::{PartOutcome, ProduceRefusal, Produced};
 use crate::BrokerError;
 use crate::broker::Inner;
@@ -10,7 +11,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use std::rc::Rc;
 use std::time::Duration;
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{Counter, count, timeout, wall_clock_ms};
+use tailwater_shards::{Counter, count, now, timeout, wall_clock_ms};
 use tailwater_storage::{StorageError, Sync, Ticket, TopicPartition};
 
 /// What a produce request has for the partitions of one owner.
@@ -26,6 +27,14 @@ pub(crate) struct AppendRequest {
 pub(crate) struct AppendPart {
     pub(crate) tp: TopicPartition,
     pub(crate) batch: Result<Checked, ProduceRefusal>,
+}
+
+/// What became of an owner's parts.
+#[derive(Debug)]
+pub(crate) struct AppendReply {
+    /// An outcome for each part.
+    pub(crate) outcomes: Vec<PartOutcome>,
+    pub(crate) times: OwnerTimes,
 }
 
 /// What the parts of a request wait for together.
@@ -67,6 +76,7 @@ struct Appended {
     outcomes: Vec<PartOutcome>,
     touched: Vec<Touched>,
     awaited: Awaited,
+    times: OwnerTimes,
 }
 
 /// Appends in the order of the calls: when this returns, or once the future it returns has been
@@ -77,13 +87,14 @@ struct Appended {
 pub(crate) fn append(
     broker: &Rc<Inner>,
     request: AppendRequest,
-) -> LocalBoxFuture<'static, Vec<PartOutcome>> {
+) -> LocalBoxFuture<'static, AppendReply> {
+    let taken_ns = now().as_nanos();
     let broker = broker.clone();
     let acks = request.acks;
     let wait_max = request.timeout;
     let free = broker.append_gate.try_acquire(1);
     if free.is_some() && broker.storage.room().now_or_never().is_some() {
-        let appended = append_now(&broker, request);
+        let appended = append_now(&broker, request, taken_ns);
         drop(free);
         return acknowledge(broker, appended, wait_max);
     }
@@ -95,7 +106,7 @@ pub(crate) fn append(
         let queued = timeout(wait_max, async {
             let _turn = broker.append_gate.acquire(1).await;
             broker.storage.room().await;
-            append_now(&broker, request)
+            append_now(&broker, request, taken_ns)
         });
         match queued.await {
             Ok(appended) => acknowledge(broker, appended, wait_max).await,
@@ -112,19 +123,26 @@ pub(crate) fn append(
                     }
                 }
                 let refused = || Err(BrokerError::RequestTimedOut.into());
-                queuing.iter().map(|_| refused()).collect()
+                AppendReply {
+                    outcomes: queuing.iter().map(|_| refused()).collect(),
+                    times: OwnerTimes::default(),
+                }
             }
         }
     }
     .boxed_local()
 }
 
-fn append_now(broker: &Rc<Inner>, request: AppendRequest) -> Appended {
+fn append_now(broker: &Rc<Inner>, request: AppendRequest, taken_ns: u64) -> Appended {
     let now_ms = wall_clock_ms();
     let mut appended = Appended {
         outcomes: Vec::with_capacity(request.parts.len()),
         touched: Vec::with_capacity(request.parts.len()),
         awaited: Awaited::default(),
+        times: OwnerTimes {
+            taken_ns,
+            ..OwnerTimes::default()
+        },
     };
     for part in request.parts {
         let partition = broker.partitions.borrow().find(part.tp).ok();
@@ -144,6 +162,8 @@ fn append_now(broker: &Rc<Inner>, request: AppendRequest) -> Appended {
             Touched { partition, cached }
         }));
     }
+    appended.times.appended_ns = now().as_nanos();
+    appended.times.done_ns = appended.times.appended_ns;
     appended
 }
 
@@ -268,14 +288,15 @@ fn acknowledge(
     broker: Rc<Inner>,
     appended: Appended,
     wait_max: Duration,
-) -> LocalBoxFuture<'static, Vec<PartOutcome>> {
+) -> LocalBoxFuture<'static, AppendReply> {
     let Appended {
         outcomes,
         touched,
         awaited,
+        mut times,
     } = appended;
     if awaited.written.is_none() && awaited.durable.is_none() {
-        return std::future::ready(outcomes).boxed_local();
+        return std::future::ready(AppendReply { outcomes, times }).boxed_local();
     }
     async move {
         let held = timeout(wait_max, async {
@@ -295,17 +316,22 @@ fn acknowledge(
             Ok(Err(error)) => Some(storage_refusal(&error)),
             Err(_) => Some(BrokerError::RequestTimedOut),
         };
+        times.done_ns = now().as_nanos();
+        if let Some(ticket) = awaited.durable.or(awaited.written) {
+            times.commit = broker.storage.commit_times(ticket);
+        }
         // Who reads after this answer must see what it acknowledges.
         for touched in &touched {
             touched.partition.advance();
         }
-        match failure {
+        let outcomes = match failure {
             None => outcomes,
             Some(error) => outcomes
                 .into_iter()
                 .map(|outcome| outcome.and(Err(error.clone().into())))
                 .collect(),
-        }
+        };
+        AppendReply { outcomes, times }
     }
     .boxed_local()
 }

@@ -3,6 +3,7 @@
 mod append;
 mod check;
 mod submit;
+mod times;
 
 use crate::BrokerError;
 use crate::metadata::TopicTarget;
@@ -40,6 +41,8 @@ pub struct ProducePart {
 pub struct ProduceOutcome {
     /// One for each part.
     pub parts: Vec<Result<Produced, ProduceRefusal>>,
+    /// Where the time went.
+    pub times: ProduceTimes,
 }
 
 /// Where a batch went.
@@ -81,6 +84,7 @@ impl From<BrokerError> for ProduceRefusal {
 /// The outcome for one part.
 pub(crate) type PartOutcome = Result<Produced, ProduceRefusal>;
 
-pub(crate) use append::{AppendRequest, append};
+pub(crate) use append::{AppendReply, AppendRequest, append};
 pub use submit::ProduceReply;
 pub(crate) use submit::submit;
+pub use times::ProduceTimes;

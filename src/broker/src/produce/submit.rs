@@ -1,7 +1,8 @@
 //! The connection's side of a produce: check, split by owner, hand over, gather.
 
-use super::append::{AppendPart, AppendRequest, append};
+use super::append::{AppendPart, AppendReply, AppendRequest, append};
 use super::check::{check, refusal_before_acks};
+use super::times::{OwnerTimes, ProduceTimes};
 use super::{PartOutcome, ProduceOutcome, ProducePart, ProduceRequest};
 use crate::BrokerError;
 use crate::broker::Inner;
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tailwater_shards::{ShardId, wall_clock_ms};
+use tailwater_shards::{ShardId, now, wall_clock_ms};
 use tailwater_storage::TopicPartition;
 
 /// The second stage of a produce: resolves when what `acks` promises holds. With acks=0 it
@@ -39,6 +40,10 @@ struct Share {
     parts: Vec<AppendPart>,
 }
 
+/// A share that was handed over: its places in the request, and when it was sent (0: not away from
+/// here); then what comes of it.
+type Pending = ((Vec<usize>, u64), LocalBoxFuture<'static, AppendReply>);
+
 /// The ordered stage. One message goes to each other owner, whatever the number of partitions.
 pub(crate) async fn submit(
     broker: &Rc<Inner>,
@@ -47,12 +52,12 @@ pub(crate) async fn submit(
 ) -> ProduceReply {
     let Some(acks) = acks_of(request.acks) else {
         let parts = refuse_acks(broker, &request);
-        let gathered = std::future::ready(ProduceOutcome { parts }).boxed_local();
+        let times = ProduceTimes::default();
+        let gathered = std::future::ready(ProduceOutcome { parts, times }).boxed_local();
         return ProduceReply { gathered };
     };
     let (mut outcomes, shares) = check_and_split(broker, reach, &request);
-    let mut pending: Vec<(Vec<usize>, LocalBoxFuture<'static, Vec<PartOutcome>>)> =
-        Vec::with_capacity(shares.len());
+    let mut pending: Vec<Pending> = Vec::with_capacity(shares.len());
     for share in shares {
         let count = share.parts.len();
         let request = AppendRequest {
@@ -60,26 +65,34 @@ pub(crate) async fn submit(
             timeout: request.timeout,
             parts: share.parts,
         };
+        let mut sent_ns = 0;
         let appended = if share.owner == broker.shard {
             append_here(broker, request)
         } else {
+            sent_ns = now().as_nanos();
             let message = ShardRequest::Append(request);
             let reply = broker.send(share.owner, message).await;
             async move {
                 match reply.await {
-                    Ok(ShardReply::Appended(outcomes)) => outcomes,
-                    _ => (0..count)
-                        .map(|_| Err(BrokerError::ShuttingDown.into()))
-                        .collect(),
+                    Ok(ShardReply::Appended(appended)) => appended,
+                    _ => AppendReply {
+                        outcomes: (0..count)
+                            .map(|_| Err(BrokerError::ShuttingDown.into()))
+                            .collect(),
+                        times: OwnerTimes::default(),
+                    },
                 }
             }
             .boxed_local()
         };
-        pending.push((share.places, appended));
+        pending.push(((share.places, sent_ns), appended));
     }
     let gathered = async move {
         let (places, futures): (Vec<_>, Vec<_>) = pending.into_iter().unzip();
-        for (places, parts) in places.into_iter().zip(join_all(futures).await) {
+        let mut times = ProduceTimes::default();
+        for ((places, sent_ns), appended) in places.into_iter().zip(join_all(futures).await) {
+            let parts = appended.outcomes;
+            times = times.later(sent_ns, appended.times);
             assert_eq!(places.len(), parts.len(), "an owner answers every part");
             for (place, part) in places.into_iter().zip(parts) {
                 outcomes[place] = Some(part);
@@ -89,7 +102,7 @@ pub(crate) async fn submit(
             .into_iter()
             .map(|part| part.expect("every part has an outcome"))
             .collect();
-        ProduceOutcome { parts }
+        ProduceOutcome { parts, times }
     };
     ProduceReply {
         gathered: gathered.boxed_local(),
@@ -132,13 +145,10 @@ fn topic_of<'a>(
 
 /// Appends on this shard. If the log has no room, the batches queue before this returns: the
 /// future has been polled once then.
-fn append_here(
-    broker: &Rc<Inner>,
-    request: AppendRequest,
-) -> LocalBoxFuture<'static, Vec<PartOutcome>> {
+fn append_here(broker: &Rc<Inner>, request: AppendRequest) -> LocalBoxFuture<'static, AppendReply> {
     let mut appended = append(broker, request);
     match (&mut appended).now_or_never() {
-        Some(outcomes) => std::future::ready(outcomes).boxed_local(),
+        Some(done) => std::future::ready(done).boxed_local(),
         None => appended,
     }
 }

@@ -77,7 +77,12 @@ impl Control {
 
     /// Bytes came or went.
     pub(crate) fn touch(&self) {
-        self.last_active.set(now());
+        self.touch_at(now());
+    }
+
+    /// Bytes came or went at `at`.
+    pub(crate) fn touch_at(&self, at: Instant) {
+        self.last_active.set(at);
     }
 
     /// Says whether anything is in flight; a parked fetch is.

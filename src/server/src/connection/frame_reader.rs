@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tailwater_shards::{Counter, Stream, count};
+use tailwater_shards::{Counter, Stream, count, now};
 use tailwater_wire::WireError;
 use tailwater_wire::frame::{LENGTH_BYTES, parse_length};
 
@@ -122,12 +122,13 @@ impl<R: ByteSource> FrameReader<R> {
         self.take_ahead(&mut length);
         let length = parse_length(length, self.frame_bytes_max)
             .inspect_err(|_| count(Counter::ClosedBadRequest))?;
+        let began = (self.ahead_len() < length).then(now);
         let (body, charge) = self.body(length).await?;
         self.control.holding.reading.end();
         Ok(Some(Frame {
             bytes: Bytes::from(body),
             charge,
-            stages: Stages::read_now(),
+            stages: Stages::read_now(began),
         }))
     }
 

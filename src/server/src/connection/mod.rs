@@ -25,7 +25,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tailwater_shards::{Counter, Stream};
+use tailwater_shards::{Counter, Stream, now};
 use tailwater_wire::WireError;
 
 pub(crate) use control::{Control, Order};
@@ -284,13 +284,13 @@ async fn begin<S: Service>(link: &Rc<Link>, service: &S) {
         if decoded.overlaps && link.in_flight.borrow().is_full_for(frame_bytes) {
             tailwater_shards::count(Counter::WaitsForInFlight);
         }
-        link.until(|link| {
-            link.in_flight
-                .borrow()
-                .admits(decoded.overlaps, frame_bytes)
-        })
-        .await;
-        stages.stamp_begun();
+        let admits = |link: &Link| {
+            let in_flight = link.in_flight.borrow();
+            in_flight.admits(decoded.overlaps, frame_bytes)
+        };
+        let at_once = admits(link);
+        link.until(admits).await;
+        stages.stamp_begun(at_once);
         link.control.set_busy(true);
         let begun = service.begin(decoded.request, stages);
         let begun = if decoded.parks {
@@ -356,10 +356,11 @@ async fn write(link: &Rc<Link>, slow: Rc<SlowReaders>) -> Ending {
         if let Err(error) = send::send(outlet, &mut replies).await {
             return error.into();
         }
-        link.control.touch();
+        let at = now();
+        link.control.touch_at(at);
         let mut closes = false;
         for mut reply in replies.drain(..) {
-            reply.stages.stamp_replied();
+            reply.stages.replied(at);
             closes |= reply.then_close;
             tracing::trace!(stages = ?reply.stages, "answered");
         }

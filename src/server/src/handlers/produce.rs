@@ -41,16 +41,14 @@ pub(crate) async fn begin(
     let acks = request.acks;
     let (request, shape) = translate(shard, &context, request);
     let acknowledged = shard.broker.submit_produce(request).await;
-    stages.stamp_handed_over();
     let shard = Rc::clone(shard);
     Begun::Waiting(Box::pin(async move {
         let outcome = acknowledged.await;
-        stages.stamp_done();
+        stages.stamp_produced(outcome.times);
         if acks == 0 {
             return unanswered(&outcome, stages);
         }
         let encoded = encode(&context.header, answer(&shard, shape, outcome));
-        stages.stamp_encoded();
         reply(encoded, None, stages)
     }))
 }

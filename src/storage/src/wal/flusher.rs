@@ -364,6 +364,7 @@ impl Wal {
         let at_once =
             urgent && progress.written_waiters.is_empty() && !progress.has_unsynced_behind();
         let id = progress.next_id();
+        self.times.built(id, completes);
         if urgent {
             progress.sync_wanted = id;
         }
@@ -407,7 +408,8 @@ impl Wal {
         } = outgoing;
         let file = placement.file.handle();
         let written = if at_once && !planted::is(Planted::AckBeforeSync) {
-            file.write_durable(IoClass::Commit, placement.position, &buf)
+            let written = || self.times.written(id);
+            file.write_durable_noting(IoClass::Commit, placement.position, &buf, written)
                 .await
         } else {
             file.write(IoClass::Commit, placement.position, &buf).await
@@ -422,6 +424,8 @@ impl Wal {
         count(Counter::Commits);
         if at_once {
             count(Counter::Flushes);
+        } else {
+            self.times.written(id);
         }
         let advance = self.progress.borrow_mut().written(id, at_once);
         self.tell(advance);
@@ -463,6 +467,7 @@ impl Wal {
             }
         }
         for flight in &advance.durable {
+            self.times.durable(flight.id);
             self.witness.note(flight);
             for touched in &flight.touched {
                 if let Some(end) = touched.end {

@@ -17,6 +17,7 @@ mod keeper;
 mod progress;
 pub(crate) mod reader;
 pub(crate) mod ring;
+mod times;
 pub(crate) mod witness;
 
 use std::cell::{Cell, RefCell};
@@ -37,6 +38,8 @@ use self::file::{WalFile, WalName};
 use self::gather::{CarryItem, Gather, Item};
 use self::progress::Progress;
 use self::ring::Ring;
+pub use self::times::CommitTimes;
+use self::times::Times;
 use self::witness::Witness;
 use crate::config::StorageConfig;
 use crate::error::StorageError;
@@ -71,6 +74,7 @@ pub(crate) struct Wal {
     body_bytes_max: usize,
     gather: RefCell<Gather>,
     progress: RefCell<Progress>,
+    times: Times,
     ring: RefCell<Ring>,
     tail_cache: RefCell<TailCache>,
     witness: Witness,
@@ -158,6 +162,7 @@ impl Wal {
             body_bytes_max,
             gather: RefCell::default(),
             progress: RefCell::new(Progress::from_lsn(start.durable_lsn)),
+            times: Times::default(),
             ring: RefCell::new(ring),
             tail_cache: RefCell::new(TailCache::new(config.tail_cache_bytes())),
             witness,
@@ -269,6 +274,11 @@ impl Wal {
     pub(crate) async fn durable(&self, ticket: Ticket) -> Result<(), StorageError> {
         self.want_durable(ticket);
         self.wait(ticket, true).await
+    }
+
+    /// When the commit that held the ticket came how far.
+    pub(crate) fn times_of(&self, ticket: Ticket) -> CommitTimes {
+        self.times.of(ticket.0)
     }
 
     async fn wait(&self, ticket: Ticket, durable: bool) -> Result<(), StorageError> {
