@@ -107,7 +107,9 @@ def main():
         of = clients(world.address, classes)
         for name, protocols in PROTOCOLS.items():
             for protocol in protocols:
-                lanes.append(Lane(of[name], protocol, f"direct-{name}-{protocol}", world.work / "errors"))
+                lane = Lane(of[name], protocol, f"direct-{name}-{protocol}", world.work / "errors")
+                lane.label += ", direct"
+                lanes.append(lane)
         world.topics([lane.topic for lane in lanes])
         check("the brokers are the shards", brokers_are_shards, world)
         steps = Steps(lanes)
