@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tailwater_group::ListGroups;
 use tailwater_shards::sync::Notify;
-use tailwater_shards::{now, spawn, timeout};
+use tailwater_shards::{now, spawn, timeout, yield_now};
 use tailwater_storage::Storage;
 
 use crate::broker::Inner;
@@ -122,7 +122,7 @@ pub(crate) fn start(broker: &Rc<Inner>) {
     let weak = Rc::downgrade(broker);
     spawn("group timers", async move {
         while let Some(broker) = weak.upgrade() {
-            let due = tick(&broker);
+            let due = tick(&broker).await;
             let rung = broker.clone();
             drop(broker);
             // The timer keeps the broker alive while it sleeps, as its connections do.
@@ -192,16 +192,20 @@ fn follow(broker: &Rc<Inner>, runtime: &Rc<Runtime>, sound: bool) {
 }
 
 /// Does what is due on all coordinators of the shard; how long until the next is.
-fn tick(broker: &Rc<Inner>) -> Duration {
-    let image = broker.image();
-    let mut next = None;
+async fn tick(broker: &Rc<Inner>) -> Duration {
     for runtime in broker.groups.all() {
-        if !runtime.tick(&*image) {
+        if !runtime.is_due() {
+            continue;
+        }
+        if !runtime.tick(&*broker.image()) {
             follow(broker, &runtime, false);
         }
-        let due = runtime.deadline();
-        next = [next, due].into_iter().flatten().min();
+        // A walk is due at once with its next step, and so may be another coordinator: the shard
+        // looks around in between.
+        yield_now().await;
     }
+    let all = broker.groups.all();
+    let next = all.iter().filter_map(|runtime| runtime.deadline()).min();
     let at = since_start(now());
     let wait = next.map_or(NOTHING_DUE, |due| due.saturating_sub(at));
     broker.groups.armed.set(at + wait);

@@ -164,8 +164,10 @@ impl Runtime {
         let Some((number, slot)) = self.waiting.begin() else {
             return (Asked::Refused(GroupError::CoordinatorNotAvailable), true);
         };
+        let begun = Begun(&self.waiting, number);
         let sound =
             self.step(|machine, moment| machine.handle(moment, topics, ReplyTo(number), request));
+        std::mem::forget(begun);
         (Asked::Waits(number, slot), sound)
     }
 
@@ -186,12 +188,14 @@ impl Runtime {
         }
     }
 
+    /// Whether something is due.
+    pub(crate) fn is_due(&self) -> bool {
+        let now = since_start(now());
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// Does what is due by now. False: the machine has to be loaded anew.
     pub(crate) fn tick(&self, topics: &dyn Topics) -> bool {
-        let now = since_start(now());
-        if self.deadline().is_none_or(|deadline| deadline > now) {
-            return true;
-        }
         self.step(|machine, moment| machine.tick(moment, topics))
     }
 
@@ -419,5 +423,14 @@ fn moment(room: Room) -> Moment {
         now: since_start(now()),
         wall_ms: wall_clock_ms(),
         fresh: Uuid::from_bytes(random_uuid()),
+    }
+}
+
+/// A place of one that asks, given back should its step panic.
+struct Begun<'a>(&'a Waiting, u64);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.forget(self.1);
     }
 }

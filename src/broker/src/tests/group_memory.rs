@@ -1,10 +1,12 @@
 //! The memory of groups: one budget for all coordinators of a shard.
 
 use super::groups::{ask, commit, committed, with_coordinators};
+use super::harness::Machine;
 use crate::Broker;
+use crate::metadata::TopicKey;
 use std::time::Duration;
-use tailwater_group::{GroupError, Reply};
-use tailwater_shards::{Counter, counters, sleep};
+use tailwater_group::{GroupError, OffsetToCommit, Reply, Request, TopicRef};
+use tailwater_shards::{Counter, counters, sleep, yield_now};
 
 const BUDGET: u64 = 100_000;
 
@@ -72,7 +74,7 @@ fn what_goes_gives_its_memory_back() {
             assert!(try_commit(&broker, &group(number), 1).await);
         }
     });
-    let taken = |machine: &mut super::harness::Machine| -> u64 {
+    let taken = |machine: &mut Machine| -> u64 {
         let bytes = |broker: Broker| async move { broker.group_bytes() };
         machine.on(0, bytes) + machine.on(1, bytes)
     };
@@ -80,4 +82,46 @@ fn what_goes_gives_its_memory_back() {
     machine.delete("t").unwrap();
     machine.on(0, |_| sleep(Duration::from_secs(1)));
     assert_eq!(taken(&mut machine), 0);
+}
+
+#[test]
+fn a_walk_over_many_offsets_lets_the_shard_look_around_after_each_step() {
+    const PARTITIONS: i32 = 1_000;
+    const GROUPS: usize = 8;
+    let mut machine = Machine::with(23, 1, &[("offsets.topic.num.partitions", "1")]);
+    machine.create("wide", PARTITIONS, &[]);
+    let seen = machine.on(0, |broker| async move {
+        broker.ensure_group_coordinators().await.unwrap();
+        for number in 0..GROUPS {
+            let Request::Commit(mut all) = commit(&group(number), -1, "", 1) else {
+                panic!("a commit");
+            };
+            let one = all.offsets.pop().unwrap();
+            all.offsets = (0..PARTITIONS)
+                .map(|partition| OffsetToCommit {
+                    topic: TopicRef::Name("wide".into()),
+                    partition,
+                    ..one.clone()
+                })
+                .collect();
+            let answer = ask(&broker, &group(number), Request::Commit(all)).await;
+            assert!(matches!(answer, Ok(Reply::Committed(_))), "{answer:?}");
+        }
+        let full = broker.group_bytes();
+        let key = TopicKey::Name("wide".into());
+        let deleted = broker.delete_topics(vec![key], Duration::from_secs(1));
+        deleted.await.remove(0).result.unwrap();
+        // One pass of the shard after another.
+        let mut seen = vec![full];
+        for _ in 0..10_000 {
+            let bytes = broker.group_bytes();
+            if seen.last() != Some(&bytes) {
+                seen.push(bytes);
+            }
+            yield_now().await;
+        }
+        seen
+    });
+    assert!(seen.len() > GROUPS - 3, "steps seen from beside: {seen:?}");
+    assert!(seen[seen.len() - 1] < seen[0] / 10, "{seen:?}");
 }

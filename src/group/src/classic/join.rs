@@ -11,7 +11,7 @@ use crate::step::Step;
 use crate::timers::Timer;
 
 use super::member::{joining_bytes, own_protocols};
-use super::{ClassicGroup, Member, State};
+use super::{ClassicGroup, Member, State, subscription};
 
 /// How much of a client's or static member's own name goes into the id that it gets.
 const PREFIX_BYTES_MAX: usize = 1024;
@@ -61,12 +61,14 @@ impl ClassicGroup {
         let holder = join.instance.as_ref().and_then(|i| self.statics.get(i));
         let id = holder.unwrap_or(&join.member);
         let bytes = joining_bytes(join);
+        let names = subscription::bytes_max(&join.protocols);
         match self.members.get(id) {
             Some(member) => {
                 let before = member.bytes(id) - member.assignment.len() as u64;
-                step.room.take_old(2 * bytes.saturating_sub(before))
+                let names = names.saturating_sub(subscription::bytes_max(&member.protocols));
+                step.room.take_old(2 * bytes.saturating_sub(before) + names)
             }
-            None => step.room.take_new(2 * bytes + MEMBER_BYTES),
+            None => step.room.take_new(2 * bytes + names + MEMBER_BYTES),
         }
     }
 
@@ -185,7 +187,9 @@ impl ClassicGroup {
         };
         self.unsupport(&member);
         self.bytes -= member.bytes(id);
+        let names = subscription::bytes_max(&member.protocols);
         member.protocols = own_protocols(&join.protocols);
+        self.unnoted_bytes += subscription::bytes_max(&member.protocols).saturating_sub(names);
         member.rebalance_timeout_ms = join.rebalance_timeout_ms;
         member.session_timeout_ms = join.session_timeout_ms;
         for (name, _) in &member.protocols {

@@ -97,6 +97,8 @@ pub(crate) struct ClassicGroup {
     subscribed: Option<BTreeSet<Arc<str>>>,
     /// What `subscribed` takes, about.
     subscribed_bytes: u64,
+    /// What the names of members that have joined since may add to it, at most.
+    unnoted_bytes: u64,
     initial: Option<Initial>,
     join_timer: Option<TimerId>,
     sync_timer: Option<TimerId>,
@@ -125,6 +127,7 @@ impl ClassicGroup {
             joining: 0,
             subscribed: None,
             subscribed_bytes: 0,
+            unnoted_bytes: 0,
             initial: None,
             join_timer: None,
             sync_timer: None,
@@ -189,7 +192,8 @@ impl ClassicGroup {
         let durable = self.durable.as_ref().map_or(0, |value| value.len() as u64);
         let pending = self.pending.len() as u64 * PENDING_BYTES;
         let members = self.members.len() as u64 * MEMBER_BYTES;
-        group_bytes(&self.id) + members + self.bytes + durable + pending + self.subscribed_bytes
+        let subscribed = self.subscribed_bytes + self.unnoted_bytes;
+        group_bytes(&self.id) + members + self.bytes + durable + pending + subscribed
     }
 
     /// What its members take, about, without that one.
@@ -252,6 +256,7 @@ impl ClassicGroup {
         }
         self.joining += usize::from(member.join.is_some());
         self.bytes += member.bytes(&id);
+        self.unnoted_bytes += subscription::bytes_max(&member.protocols);
         let old = self.members.insert(id, member);
         debug_assert!(old.is_none(), "a member is in its group once");
     }
@@ -308,7 +313,10 @@ impl ClassicGroup {
     fn note_subscribed(&mut self) {
         self.subscribed = self.subscribed_by_members();
         let names = self.subscribed.iter().flatten();
-        self.subscribed_bytes = names.map(|name| name.len() as u64 + 64).sum();
+        self.subscribed_bytes = names
+            .map(|name| name.len() as u64 + subscription::NAME_BYTES)
+            .sum();
+        self.unnoted_bytes = 0;
     }
 
     /// The topics its members subscribe to, if they are consumers and say so readably.

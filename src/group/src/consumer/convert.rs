@@ -163,7 +163,9 @@ fn crossing(
         let Some(topic) = context.topics.by_name(name) else {
             continue;
         };
-        for &partition in partitions {
+        // A leader may have given out what there is not.
+        let partitions = partitions.iter().copied();
+        for partition in partitions.filter(|it| (0..topic.partitions).contains(it)) {
             if given.insert((topic.id, partition)) {
                 let of_topic = assigned.entry(topic.id).or_default();
                 of_topic.insert(partition, state.generation);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::member::{Member, target_of_value, target_value};
+use super::room::{PARTITION_BYTES, regex_bytes, target_bytes, told_bytes};
 use super::timers::{Due, Timers};
 use crate::assignor::{Assignor, Partitions};
 use crate::config::GroupConfig;
@@ -46,6 +47,9 @@ pub(crate) struct ConsumerGroup {
     pub(super) timers: Timers,
     /// The version of topics that the subscriptions were last compared with.
     pub(super) topics_seen: Option<u64>,
+    /// How many partitions each topic had that the targets were computed from. Empty until they are,
+    /// in a group that was read from its records.
+    pub(super) reads: BTreeMap<Uuid, i32>,
     /// The machine's timer for the next of `timers`.
     pub(crate) timer: Option<TimerId>,
     /// What members, targets and expressions take, about.
@@ -67,6 +71,7 @@ impl ConsumerGroup {
             regexes: BTreeMap::new(),
             timers: Timers::default(),
             topics_seen: None,
+            reads: BTreeMap::new(),
             timer: None,
             bytes: 0,
         }
@@ -565,45 +570,6 @@ impl ConsumerGroup {
             assert!(self.users_of(regex) > 0, "{regex} is used by nobody");
         }
     }
-}
-
-/// What a partition that somebody has, or is to have, takes.
-const PARTITION_BYTES: u64 = 96;
-
-/// What a partition takes that the group begins to read: its owner, and its place in a target.
-pub(super) const READ_PARTITION_BYTES: u64 = PARTITION_BYTES + PARTITION_BYTES / 4;
-
-pub(super) fn names_bytes(names: &[Arc<str>]) -> u64 {
-    names.iter().map(|name| name.len() as u64 + 32).sum()
-}
-
-pub(super) fn told_bytes(id: &str, told: &ConsumerMemberValue) -> u64 {
-    let classic = told.classic.as_ref().map_or(0, |classic| {
-        let protocols = classic.protocols.iter();
-        protocols
-            .map(|(name, bytes)| name.len() + bytes.len() + 64)
-            .sum()
-    });
-    let texts = [
-        &told.instance,
-        &told.rack,
-        &told.topic_regex,
-        &told.assignor,
-    ];
-    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-    let own = texts + classic + told.client_id.len() + told.client_host.len() + id.len() + 256;
-    own as u64 + names_bytes(&told.topic_names)
-}
-
-fn target_bytes(target: &Partitions) -> u64 {
-    let lists = target.values();
-    64 + lists
-        .map(|list| PARTITION_BYTES / 4 * list.len() as u64 + 128)
-        .sum::<u64>()
-}
-
-fn regex_bytes(regex: &str, value: &RegexValue) -> u64 {
-    128 + regex.len() as u64 + names_bytes(&value.topics)
 }
 
 /// When `ms` milliseconds will have gone by.

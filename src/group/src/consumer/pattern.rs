@@ -271,6 +271,12 @@ impl<'a> Translator<'a> {
         self.rest = &self.rest[end..];
     }
 
+    /// Where the name in what begins as `[:alpha:]` does ends.
+    fn named_class_end(&self) -> Option<usize> {
+        let name = self.rest.strip_prefix("[:")?;
+        name.find(":]").map(|end| end + 2)
+    }
+
     /// Takes a class, in which RE2 knows neither nesting nor set operations.
     fn class(&mut self) -> Result<(), String> {
         const UNCLOSED: &str = "missing closing ]";
@@ -289,9 +295,9 @@ impl<'a> Translator<'a> {
                     self.out.push(']');
                     return Ok(());
                 }
-                Some('[') if self.rest.starts_with("[:") && self.rest.contains(":]") => {
-                    let end = self.rest.find(":]").unwrap_or_default() + 2;
-                    let name = self.rest[2..end - 2].trim_start_matches('^');
+                Some('[') if let Some(name_end) = self.named_class_end() => {
+                    let name = self.rest[2..name_end].trim_start_matches('^');
+                    let end = name_end + 2;
                     if !CLASSES.contains(&name) {
                         return Err("invalid character class range".to_owned());
                     }
@@ -441,6 +447,30 @@ mod tests {
         assert!(matches("a}", "a}"));
         assert!(matches("\\pL+\\d", "ab1"));
         assert!(matches("[\\w.]+", "a.b"));
+    }
+
+    #[test]
+    fn no_class_however_short_is_too_much() {
+        let signs = ['[', ':', ']', '^', '-', '\\', 'a'];
+        let mut classes = vec!["[".to_owned()];
+        let mut from = 0;
+        for _ in 0..3 {
+            let until = classes.len();
+            for at in from..until {
+                classes.extend(
+                    signs
+                        .iter()
+                        .map(|sign| format!("{}{sign}", classes[at]))
+                        .collect::<Vec<_>>(),
+                );
+            }
+            from = until;
+        }
+        let compiled = classes
+            .iter()
+            .filter(|it| TopicPattern::compile(it).is_ok());
+        assert!(compiled.count() > 50);
+        assert!(matches("[[:]", ":") && matches("[[:]", "["));
     }
 
     #[test]

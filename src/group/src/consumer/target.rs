@@ -56,6 +56,10 @@ impl ConsumerGroup {
     /// the group's epoch if anything is different.
     pub(super) fn refresh(&mut self, context: &Context<'_>, changed: bool, out: &mut Vec<Record>) {
         let version = Some(context.topics.version());
+        // Without room for what has grown, the next heartbeat looks again.
+        if version != self.topics_seen && !changed && self.lacks_room_to_grow(context) {
+            return;
+        }
         if version != self.topics_seen {
             for regex in self.regexes.keys().cloned().collect::<Vec<_>>() {
                 self.resolve(context, &regex, out);
@@ -106,12 +110,7 @@ impl ConsumerGroup {
         if self.epoch <= self.target_epoch {
             return;
         }
-        let mut sizes: BTreeMap<Uuid, i32> = BTreeMap::new();
-        for name in self.subscribed_names() {
-            if let Some(topic) = context.topics.by_name(name) {
-                sizes.insert(topic.id, topic.partitions);
-            }
-        }
+        let sizes = self.sizes(context);
         // Members with equal subscriptions share them, as most groups' members do.
         let mut shared: BTreeMap<Subscribed<'_>, Rc<BTreeSet<Uuid>>> = BTreeMap::new();
         let none = Partitions::new();
@@ -148,7 +147,26 @@ impl ConsumerGroup {
         for (id, target) in changed {
             self.set_target(&id, target, out);
         }
+        self.reads = sizes;
         self.set_target_epoch(self.epoch, out);
+    }
+
+    /// How many partitions of each subscribed topic there are to give out: those of now, or where
+    /// there is no room for more, of those only what the group has read before.
+    fn sizes(&self, context: &Context<'_>) -> BTreeMap<Uuid, i32> {
+        let mut sizes: BTreeMap<Uuid, i32> = BTreeMap::new();
+        for name in self.subscribed_names() {
+            if let Some(topic) = context.topics.by_name(name) {
+                sizes.insert(topic.id, topic.partitions);
+            }
+        }
+        if self.lacks_room_to_grow(context) {
+            let read = self.reads_now();
+            for (topic, count) in &mut sizes {
+                *count = (*count).min(read.get(topic).copied().unwrap_or(0));
+            }
+        }
+        sizes
     }
 
     /// Where a member's next step leads.

@@ -102,3 +102,33 @@ fn ids_that_were_given_out_and_names_of_assignors_fill_a_machine() {
     let (error, _) = rig.refused_join(names(3));
     assert!(matches!(error, GroupError::LimitReached(_)));
 }
+
+#[test]
+fn names_of_topics_are_counted_as_what_they_take_before_anybody_notes_them() {
+    // Three bytes each, and far more when noted.
+    let metadata = |names: i32| {
+        let mut bytes = vec![0, 1];
+        bytes.extend(names.to_be_bytes());
+        for name in 0..names {
+            bytes.extend(3_u16.to_be_bytes());
+            bytes.extend(format!("{:03}", name % 1_000).as_bytes());
+        }
+        bytes.extend((-1_i32).to_be_bytes());
+        Bytes::from(bytes)
+    };
+    let mut rig = Rig::eager();
+    rig.budget = 50_000;
+    let member = |group: &str, names| JoinGroup {
+        protocols: vec![("range".into(), metadata(names))],
+        ..old_join(group)
+    };
+    let (error, _) = rig.refused_join(member("g", 1_000));
+    assert!(matches!(error, GroupError::LimitReached(_)));
+    let before = rig.machine.bytes();
+    let waits = rig.send(Request::Join(member("g", 100)));
+    assert!(rig.machine.bytes() > before + 100 * 64, "while it waits");
+    rig.pass(0);
+    rig.joined(waits);
+    assert!(rig.machine.bytes() > before + 100 * 64, "and afterwards");
+    assert!(rig.machine.bytes() < rig.budget);
+}

@@ -83,3 +83,35 @@ fn the_partitions_that_a_group_would_read_are_counted_before_it_does() {
     }
     assert_eq!(rig.machine.bytes(), taken);
 }
+
+#[test]
+fn topics_that_grow_are_read_when_there_is_room_for_them() {
+    let mut rig = Rig::eager();
+    let add = |rig: &mut Rig, name: &str, id: u128, partitions| {
+        let id = Uuid::from_u128(id);
+        rig.topics
+            .0
+            .insert(name.into(), TopicInfo { id, partitions });
+    };
+    add(&mut rig, "wide", 7, 10);
+    let names = reads(&["wide", "later"]);
+    assert_eq!(beat(&mut rig, "g", "m", 0, names), Ok(1));
+    let regex = |it: &mut ConsumerHeartbeat| it.topic_regex = Some("wi.+|more.*".into());
+    assert_eq!(beat(&mut rig, "h", "m", 0, regex), Ok(1));
+    rig.budget = rig.machine.bytes() + 20_000;
+    add(&mut rig, "later", 8, 10_000);
+    add(&mut rig, "more", 9, 10_000);
+    let taken = rig.machine.bytes();
+    for group in ["g", "h"] {
+        assert_eq!(beat(&mut rig, group, "m", 1, |_| {}), Ok(1), "it goes on");
+    }
+    assert_eq!(rig.machine.bytes(), taken);
+    // Another member, and the one before goes: what they read is shared anew, and no more.
+    assert_eq!(beat(&mut rig, "g", "m", -1, |_| {}), Ok(-1));
+    let again = beat(&mut rig, "g", "n", 0, reads(&["wide"]));
+    assert_eq!(again, Ok(3));
+    assert!(rig.machine.bytes() < taken + 10_000);
+    rig.budget = u64::MAX;
+    assert_eq!(beat(&mut rig, "h", "m", 1, |_| {}), Ok(2));
+    assert!(rig.machine.bytes() > taken + 10_000 * 100);
+}
