@@ -80,7 +80,7 @@ fn sum(metrics: &str, name: &str, with: &str) -> f64 {
 fn operators_are_told_over_http_what_was_counted_and_where_the_time_went() {
     let dir = scratch();
     let options = Options::new(&dir.path().join("data"));
-    let broker = options.set("admin", "127.0.0.1:0").start();
+    let broker = options.flag("--admin", "127.0.0.1:0").start();
     let line = broker
         .block
         .lines()
