@@ -218,6 +218,18 @@ impl Ring {
 
     /// Waits for a completion, for `timeout` at most.
     pub(super) fn enter_and_wait(&self, timeout: Option<Duration>) {
+        // All that was begun has to be with the kernel before anybody sleeps: what is waited for
+        // may be among it.
+        self.submit_backlog();
+        while !self.backlog.borrow().is_empty() {
+            let before = self.backlog.borrow().len();
+            self.enter_without_waiting();
+            self.submit_backlog();
+            if self.backlog.borrow().len() == before {
+                // It takes nothing before its completions are taken, and there are some then.
+                return;
+            }
+        }
         self.enter(|uring| {
             let timespec = timeout.map(Timespec::from);
             let args = SubmitArgs::new();

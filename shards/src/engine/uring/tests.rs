@@ -187,3 +187,27 @@ fn looking_on_stops_when_it_is_in_vain_and_begins_again_when_it_is_not() {
     });
     assert!(needed.unwrap() < 20, "a few short gaps make up for it");
 }
+
+#[test]
+fn what_did_not_fit_the_queue_is_submitted_before_the_shard_sleeps() {
+    // No timer is set here, so nothing but the last of them can wake the shard.
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        on_a_shard(|| async {
+            let nobody = silent();
+            let others: Vec<_> = (0..1_000)
+                .map(|_| wait_for(&nobody, libc::POLLIN))
+                .collect();
+            let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            drop(far);
+            let (result, _) = wait_for(&Rc::new(OwnedFd::from(near)), libc::POLLIN)
+                .end()
+                .await;
+            assert!(result > 0);
+            drop(others);
+        });
+        done.send(()).unwrap();
+    });
+    let waited = is_done.recv_timeout(Duration::from_secs(20));
+    waited.expect("it slept upon what was never submitted");
+}
