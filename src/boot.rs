@@ -75,7 +75,10 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         cpus,
         poll,
         engine: required(settings, "engine", |text| {
-            words(text, &[("glommio", Engine::Glommio)])
+            words(
+                text,
+                &[("glommio", Engine::Glommio), ("uring", Engine::Uring)],
+            )
         })?,
         memory_bytes: settings
             .parse("memory", |text| at_least(text, MEMORY_BYTES_MIN))?

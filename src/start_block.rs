@@ -10,6 +10,7 @@ pub(crate) fn start_block(info: &StartInfo, admin: Option<SocketAddr>) -> String
     let cpus: Vec<String> = info.cpus.iter().map(usize::to_string).collect();
     let engine = match info.engine {
         Engine::Glommio => "glommio",
+        Engine::Uring => "uring",
     };
     let poll = match info.poll {
         Poll::Park => "park".to_owned(),

@@ -435,7 +435,7 @@ fn values_that_cannot_be() {
         ("--shards", "1000", "from 1 to 256"),
         ("--poll", "fast", "park, adaptive, spin"),
         ("--spin-us", "0", "whole number"),
-        ("--engine", "uring", "glommio"),
+        ("--engine", "tokio", "glommio, uring"),
         ("--advertise", "here", "HOST:PORT"),
     ] {
         // As `--flag=value`, so that a value may begin with a dash.

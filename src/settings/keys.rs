@@ -116,7 +116,7 @@ pub(crate) const KEYS: &[Key] = &[
         name: "engine",
         shape: "NAME",
         default: Some("glommio"),
-        doc: "What the shards run on: `glommio`.",
+        doc: "What the shards run on: `glommio` (Linux 5.8 or newer) or `uring`, our own executor (Linux 5.19 or newer, better 6.1).",
     },
     Key {
         name: "memory",

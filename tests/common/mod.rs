@@ -86,9 +86,12 @@ impl Options {
             "64MiB",
         ];
         let filter = std::env::var("TAILWATER_LOG").unwrap_or("warn".to_owned());
+        // The engine that a whole run of these tests is of.
+        let engine = std::env::var("TEST_ENGINE").map(|name| ["--engine".to_owned(), name]);
+        let engine = engine.into_iter().flatten();
         Self {
             data_dir: data_dir.to_owned(),
-            flags: flags.map(str::to_owned).to_vec(),
+            flags: flags.map(str::to_owned).into_iter().chain(engine).collect(),
             environment: vec![("TAILWATER_LOG".to_owned(), filter)],
             log: None,
             runner: &[],

@@ -21,6 +21,8 @@ const REQUEST_BYTES_MAX: &str = "socket.request.max.bytes";
 pub enum Engine {
     /// glommio over io_uring, one pinned thread a shard.
     Glommio,
+    /// An executor of our own over io_uring, one pinned thread a shard.
+    Uring,
 }
 
 /// How a shard waits when it has nothing to do.

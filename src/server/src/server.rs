@@ -25,6 +25,7 @@ impl Server {
         let mut run = RunConfig::new(config.cpus.clone());
         run.engine = match config.engine {
             Engine::Glommio => tailwater_shards::Engine::Glommio,
+            Engine::Uring => tailwater_shards::Engine::Uring,
         };
         run.poll = match config.poll {
             Poll::Park => tailwater_shards::Poll::Park,
