@@ -12,6 +12,9 @@ use super::Shard;
 use crate::boot::Poll;
 use crate::engine::host;
 
+/// No sleep is longer: an instant may lie further ahead than the kernel can count.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+
 /// Looks of a resting shard between two looks at the clock.
 const LOOKS_A_CLOCK: u32 = 16;
 
@@ -153,7 +156,10 @@ impl Shard {
     fn sleep(&self) {
         let inner = &self.inner;
         let until = inner.timers.next_nanos();
+        // An instant may lie further ahead than the kernel can count.
         let timeout = until.map(|at| Duration::from_nanos(at.saturating_sub(host::now_nanos())));
+        let timeout = timeout.map(|left| left.min(SLEEP_MAX));
+        let timeout = timeout.map(|left| left.min(SLEEP_MAX));
         if timeout == Some(Duration::ZERO) || inner.ring.has_completions() {
             return self.look();
         }
