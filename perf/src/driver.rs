@@ -8,7 +8,7 @@ use crate::lab::{Lab, LabPlan, Measured};
 use crate::load::Pace;
 use crate::machine::{self, Machine};
 use crate::report;
-use crate::store::{Configuration, Record, Scratch, Store};
+use crate::store::{Configuration, Record, Scratch, Store, build_of};
 use crate::suite::{self, Extent, Kind, Row, Work};
 
 /// What to run.
@@ -117,6 +117,7 @@ fn configuration(plan: &RunPlan, rounds: usize, slice: Duration) -> anyhow::Resu
     Ok(Configuration {
         suite: format!("{:?}", plan.extent).to_lowercase(),
         against: against.or(broker).unwrap_or_default().trim().to_owned(),
+        build: plan.broker.as_deref().map(build_of).unwrap_or_default(),
         kind: format!("{:?}", plan.kind).to_lowercase(),
         broker_cpu: plan.broker_cpu,
         client_cpus: plan.client_cpus.clone(),

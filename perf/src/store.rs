@@ -15,11 +15,23 @@ use crate::times::Times;
 pub(crate) struct Configuration {
     pub(crate) suite: String,
     pub(crate) against: String,
+    /// Which build of the broker, as far as it is known: [`build_of`].
+    pub(crate) build: String,
     pub(crate) kind: String,
     pub(crate) broker_cpu: usize,
     pub(crate) client_cpus: Vec<usize>,
     pub(crate) rounds: usize,
     pub(crate) slice_ms: u64,
+}
+
+/// The length of a binary and when it was written: another build differs in one of them.
+pub(crate) fn build_of(binary: &Path) -> String {
+    let written = fs::metadata(binary).and_then(|it| Ok((it.len(), it.modified()?)));
+    let written = written.map(|(len, at)| {
+        let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        format!("{len} bytes of {}", since.as_millis())
+    });
+    written.unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// One row of one round.
@@ -135,7 +147,7 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new(out: &Path) -> anyhow::Result<Self> {
-        let path = out.join("scratch");
+        let path = out.join("tailwater-perf-scratch");
         if path.exists() {
             fs::remove_dir_all(&path)?;
         }
@@ -211,6 +223,7 @@ mod tests {
         Configuration {
             suite: "quick".into(),
             against: "here".into(),
+            build: String::new(),
             kind: "other".into(),
             broker_cpu: 0,
             client_cpus: vec![1],
@@ -254,11 +267,11 @@ mod tests {
     #[test]
     fn what_a_run_that_was_broken_off_has_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("scratch/broker")).unwrap();
+        fs::create_dir_all(dir.path().join("tailwater-perf-scratch/broker")).unwrap();
         let scratch = Scratch::new(dir.path()).unwrap();
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
         drop(scratch);
-        assert!(!dir.path().join("scratch").exists());
+        assert!(!dir.path().join("tailwater-perf-scratch").exists());
     }
 
     #[test]

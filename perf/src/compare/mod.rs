@@ -13,7 +13,7 @@ use crate::driver;
 use crate::lab::{Lab, LabPlan};
 use crate::machine::{self, Machine};
 use crate::report::{Page, number};
-use crate::store::{Configuration, Record, Scratch, Store};
+use crate::store::{Configuration, Record, Scratch, Store, build_of};
 use crate::suite::Row;
 use crate::times::Times;
 use goals::{Figure, Pair, Side};
@@ -44,6 +44,7 @@ pub(crate) fn run(plan: ComparePlan) -> anyhow::Result<()> {
         against: format!("{} {}", plan.broker.display(), plan.broker_flags.join(" "))
             .trim()
             .to_owned(),
+        build: build_of(&plan.broker),
         kind: "tailwater".to_owned(),
         broker_cpu: plan.broker_cpu,
         client_cpus: plan.client_cpus.clone(),

@@ -312,6 +312,7 @@ mod tests {
         let configuration = Configuration {
             suite: "quick".into(),
             against: "<here>".into(),
+            build: String::new(),
             kind: "other".into(),
             broker_cpu: 0,
             client_cpus: vec![1],

@@ -1,8 +1,8 @@
 //! What the broker tells its operator over HTTP: metrics, health, and where the time goes.
 //!
 //! Owns a listener and one thread of its own, pinned nowhere, with tokio and axum on it; nothing of
-//! it runs on a shard. What it tells it reads from cells that the shards write, at no cost to
-//! them. It must not know how anything is served or stored, and it changes nothing.
+//! it runs on a shard. What it tells it reads from cells that the shards write; its thread
+//! takes processor time where every core has a shard. It must not know how anything is served or stored, and it changes nothing.
 //!
 //! Bounds, for clients that mean harm: see [`limits`]. A client beyond [`limits::CONNECTIONS_MAX`]
 //! waits, unaccepted; a request that comes too slowly or is too large ends its connection, and a
