@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tailwater_group::{Coordinator, GroupConfig, Record};
 use tailwater_record::{Limits, RecordStream, Workspace, batches};
 use tailwater_shards::{now, sleep, yield_now};
+use tailwater_storage::ReadError;
 
 use super::Groups;
 use super::runtime::Runtime;
@@ -65,6 +66,9 @@ async fn read(
         let _ = broker.storage.durable(ticket).await;
     }
     let partition = runtime.partition();
+    // Damage may have taken all that was to be read, so that no read would tell of it.
+    let health = partition.log().health();
+    health.map_err(|damage| read_refusal(&ReadError::Corrupt(damage)))?;
     let mut workspace = Workspace::new();
     let begun = from_snapshot(broker, runtime, &mut workspace).await;
     let snapshot_bytes = begun.as_ref().map_or(0, |begun| begun.bytes);

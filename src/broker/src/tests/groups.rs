@@ -4,6 +4,7 @@ use super::harness::{DISK_RESERVE_BYTES, Machine, batch};
 use crate::metadata::OFFSETS_TOPIC;
 use crate::{Broker, BrokerError};
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tailwater_group::{
@@ -247,6 +248,32 @@ fn a_commit_that_cannot_be_written_is_neither_acknowledged_nor_shown() {
         assert_eq!(refused, GroupError::CoordinatorNotAvailable);
         // Read anew, it shows what was acknowledged last.
         assert_eq!(committed(&broker, "g").await, offset - 1);
+    });
+}
+
+#[test]
+fn a_coordinator_whose_log_lost_all_to_damage_says_nothing_of_its_groups() {
+    let mut machine = with_coordinators(12, 1, &[]);
+    machine.on(0, |broker| async move {
+        let answer = ask(&broker, "g", commit("g", -1, "", 5)).await;
+        assert_eq!(answer, Ok(Reply::Committed(vec![Ok(())])));
+        // At rest what is durable is told beside the WAL, too.
+        sleep(Duration::from_millis(200)).await;
+    });
+    machine.sim.power_cut();
+    let wal = Path::new("/data/wal/0000000001-00000-0000000001.wal");
+    let bytes = machine.sim.read_file(wal).unwrap();
+    let at = bytes.windows(4).position(|found| found == b"note").unwrap();
+    machine.sim.faults().unreadable(wal, at as u64).unwrap();
+    machine.start(1);
+    machine.on(0, |broker| async move {
+        for _ in 0..10 {
+            let asks = vec![(Arc::from("g"), fetch("g"))];
+            let answer = broker.ask_groups(asks).await.pop().unwrap();
+            // Not that nothing was committed.
+            assert_eq!(answer, Err(GroupError::CoordinatorLoadInProgress));
+            sleep(Duration::from_millis(300)).await;
+        }
     });
 }
 
