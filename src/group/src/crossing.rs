@@ -42,6 +42,13 @@ impl Groups {
         let id = &request.group;
         let joins = request.member_epoch == 0;
         match self.find(id) {
+            Some(Group::Consumer(_)) if step.moment.is_full => {
+                self.with_consumer(step, id, |group, context, _| {
+                    let reply = group.heartbeat_in_place(context, request)?;
+                    Ok((reply, Aftermath::Stays))
+                })
+            }
+            _ if step.moment.is_full => Err(GroupError::CoordinatorNotAvailable),
             Some(Group::Consumer(_)) => self.with_consumer(step, id, |group, context, out| {
                 group.heartbeat(context, request, out)
             }),

@@ -20,6 +20,9 @@ pub struct Moment {
     pub fresh: Uuid,
     /// How much more the machine may take.
     pub room: Room,
+    /// Nothing can be written: what nobody asked for is put off. Whoever gives the time to a machine
+    /// gives it no other requests than those that do not write, and no ticks.
+    pub is_full: bool,
 }
 
 #[cfg(test)]
@@ -31,6 +34,7 @@ impl Moment {
             wall_ms: 0,
             fresh: Uuid::from_u128(fresh.into()),
             room: Room::UNBOUNDED,
+            is_full: false,
         }
     }
 }

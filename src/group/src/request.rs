@@ -35,6 +35,27 @@ pub enum Request {
     ConsumerDescribe(Arc<str>),
 }
 
+impl Request {
+    /// Whether it may write records. A heartbeat of the new protocol may, too, but does not while
+    /// nothing can be written ([`crate::Moment::is_full`]).
+    pub const fn may_write(&self) -> bool {
+        match self {
+            Request::Join(_)
+            | Request::Sync(_)
+            | Request::Leave(_)
+            | Request::Commit(_)
+            | Request::DeleteOffsets(_)
+            | Request::Delete(_) => true,
+            Request::Heartbeat(_)
+            | Request::Fetch(_)
+            | Request::Describe(_)
+            | Request::List(_)
+            | Request::ConsumerHeartbeat(_)
+            | Request::ConsumerDescribe(_) => false,
+        }
+    }
+}
+
 /// Who asks, as descriptions of a group show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {

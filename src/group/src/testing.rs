@@ -50,6 +50,8 @@ pub(crate) struct Rig {
     config: Arc<GroupConfig>,
     /// What the machine may take in all.
     pub(crate) budget: u64,
+    /// Nothing can be written.
+    pub(crate) is_full: bool,
     asked: u64,
     steps: u128,
     snapshot: Sliced,
@@ -84,6 +86,7 @@ impl Rig {
             replies: BTreeMap::new(),
             config,
             budget: 256 << 20,
+            is_full: false,
             asked: 0,
             steps: 0,
             snapshot: Sliced::default(),
@@ -113,6 +116,7 @@ impl Rig {
             wall_ms: self.wall_ms(),
             fresh: Uuid::from_u128(self.steps),
             room: Room::left(self.machine.bytes(), self.budget),
+            is_full: self.is_full,
         }
     }
 

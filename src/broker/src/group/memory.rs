@@ -49,6 +49,11 @@ impl GroupMemory {
         Room::left(self.bytes.get(), self.bytes_max.get())
     }
 
+    /// Whether nothing can be written.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.storage.is_full()
+    }
+
     fn moved(&self, before: u64, now: u64) {
         if before == now {
             return;

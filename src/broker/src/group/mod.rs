@@ -45,6 +45,9 @@ const PARKED_MAX: usize = 1 << 20;
 /// How long the timer sleeps when nothing is due.
 const NOTHING_DUE: Duration = Duration::from_secs(3600);
 
+/// How long it sleeps while nothing can be written, however late something is.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
 /// The coordinators of a shard.
 pub(crate) struct Groups {
     runtimes: RefCell<BTreeMap<i32, Rc<Runtime>>>,
@@ -91,6 +94,12 @@ impl Groups {
         {
             groups.earlier.notify_one();
         }
+    }
+
+    /// How many machines its coordinators have had: one more with each load.
+    #[cfg(test)]
+    pub(crate) fn machines(&self) -> u64 {
+        self.all().iter().map(|runtime| runtime.machine()).sum()
     }
 
     /// How many wait here, and for coordinators of other shards.
@@ -207,7 +216,10 @@ async fn tick(broker: &Rc<Inner>) -> Duration {
     let all = broker.groups.all();
     let next = all.iter().filter_map(|runtime| runtime.deadline()).min();
     let at = since_start(now());
-    let wait = next.map_or(NOTHING_DUE, |due| due.saturating_sub(at));
+    let mut wait = next.map_or(NOTHING_DUE, |due| due.saturating_sub(at));
+    if broker.groups.memory.is_disk_full() {
+        wait = wait.max(FULL_PAUSE);
+    }
     broker.groups.armed.set(at + wait);
     wait
 }

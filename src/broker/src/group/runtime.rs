@@ -11,7 +11,9 @@
 //! What they take beyond the log's bound is bounded by the frames of the requests that they follow
 //! from, which are charged until they are answered, and by what the machine may hold.
 //!
-//! When records cannot be appended the machine is ahead of its log. It is thrown away, all who
+//! While the disk is full nothing that may write is begun: it is refused, and what is due waits.
+//!
+//! When records cannot be appended all the same the machine is ahead of its log. It is thrown away, all who
 //! wait are told that the coordinator is not available, and a machine is read from the log anew.
 
 use std::borrow::Cow;
@@ -21,8 +23,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tailwater_group::{
-    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, Room,
-    SnapshotCursor, Topics,
+    Coordinator, GroupError, Moment, Outcome, Record, Reply, ReplyTo, Request, SnapshotCursor,
+    Topics,
 };
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::planted::{self, Planted};
@@ -161,6 +163,9 @@ impl Runtime {
         if let Some(refusal) = self.refusal() {
             return (Asked::Refused(refusal), true);
         }
+        if request.may_write() && self.share.memory().is_disk_full() {
+            return (Asked::Refused(GroupError::CoordinatorNotAvailable), true);
+        }
         let Some((number, slot)) = self.waiting.begin() else {
             return (Asked::Refused(GroupError::CoordinatorNotAvailable), true);
         };
@@ -188,10 +193,11 @@ impl Runtime {
         }
     }
 
-    /// Whether something is due.
+    /// Whether something is due: nothing, as long as nothing can be written.
     pub(crate) fn is_due(&self) -> bool {
         let now = since_start(now());
-        self.deadline().is_some_and(|deadline| deadline <= now)
+        let is_late = self.deadline().is_some_and(|deadline| deadline <= now);
+        is_late && !self.share.memory().is_disk_full()
     }
 
     /// Does what is due by now. False: the machine has to be loaded anew.
@@ -211,7 +217,7 @@ impl Runtime {
             let State::Serving(machine) = &mut *state else {
                 return true;
             };
-            let outcome = event(machine, &moment(self.share.memory().room()));
+            let outcome = event(machine, &moment(self.share.memory()));
             self.share.set(machine.bytes());
             outcome
         };
@@ -417,9 +423,10 @@ pub(crate) fn since_start(at: Instant) -> Duration {
     Duration::from_nanos(at.as_nanos())
 }
 
-fn moment(room: Room) -> Moment {
+fn moment(memory: &GroupMemory) -> Moment {
     Moment {
-        room,
+        room: memory.room(),
+        is_full: memory.is_disk_full(),
         now: since_start(now()),
         wall_ms: wall_clock_ms(),
         fresh: Uuid::from_bytes(random_uuid()),

@@ -15,7 +15,7 @@ use tailwater_shards::{now, sleep, timeout};
 
 const SETTINGS: &[(&str, &str)] = &[("offsets.topic.num.partitions", "8")];
 
-fn join(group: &str, member: &str) -> Request {
+pub(super) fn join(group: &str, member: &str) -> Request {
     Request::Join(JoinGroup {
         group: group.into(),
         identity: Identity {
@@ -77,7 +77,7 @@ pub(super) async fn ask(
     }
 }
 
-async fn joined(broker: &Broker, group: &str) -> Joined {
+pub(super) async fn joined(broker: &Broker, group: &str) -> Joined {
     let answer = broker.ask_group_and_wait(group, join(group, "")).await;
     let Ok(Reply::Joined(Ok(joined))) = answer else {
         panic!("{answer:?}")

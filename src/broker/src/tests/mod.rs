@@ -6,6 +6,7 @@ mod group_batches;
 mod group_memory;
 mod group_snapshots;
 mod groups;
+mod groups_full_disk;
 mod harness;
 mod metadata;
 mod producing;

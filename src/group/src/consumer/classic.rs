@@ -212,7 +212,9 @@ impl ConsumerGroup {
         let member = self.classic_member(id, instance, request.generation)?;
         let session = after(context.moment, classic_of(member).session_timeout_ms);
         self.timers.set(id, Due::Session, session);
-        self.refresh(context, false, out);
+        if !context.moment.is_full {
+            self.refresh(context, false, out);
+        }
         let member = &self.members[id];
         let has_to_join = member.epoch < self.epoch
             || match member.state {

@@ -154,6 +154,34 @@ impl ConsumerGroup {
         Ok((reply, Aftermath::Stays))
     }
 
+    /// Handles the same while nothing can be written: a member stays where it is. Who tells
+    /// something has to tell it again, but its time does not run out meanwhile.
+    pub(crate) fn heartbeat_in_place(
+        &mut self,
+        context: &Context<'_>,
+        request: &ConsumerHeartbeat,
+    ) -> Result<ConsumerHeartbeatReply, GroupError> {
+        if request.member_epoch <= 0 {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        let Found { member, .. } = self.find(&request.member, request)?;
+        let session = after(context.moment, context.config.consumer_session_timeout_ms);
+        self.timers.set(&member.id, Due::Session, session);
+        if member.state == MemberState::UnrevokedPartitions {
+            let at = after(context.moment, member.told.rebalance_timeout_ms);
+            self.timers.set(&member.id, Due::Rebalance(member.epoch), at);
+        }
+        if request.owned.is_some() || told_by(request, &member.told) != member.told {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        Ok(ConsumerHeartbeatReply {
+            member: member.id,
+            member_epoch: member.epoch,
+            heartbeat_interval_ms: context.config.consumer_heartbeat_interval_ms,
+            assignment: None,
+        })
+    }
+
     /// Refuses a member too many.
     pub(super) fn check_room(&self, id: &str, config: &GroupConfig) -> Result<(), GroupError> {
         if self.members.len() >= config.consumer_members_max && !self.members.contains_key(id) {

@@ -21,6 +21,9 @@ const REMOVED_A_STEP_MAX: usize = 1_000;
 /// How many offsets and groups one step looks at, about: a fraction of a millisecond.
 const LOOKED_A_STEP_MAX: usize = 4_000;
 
+/// While nothing can be written, offsets that are to go are looked for so much later.
+const PUT_OFF_MS: i32 = 1_000;
+
 /// Where a walk over all offsets goes on: behind a topic of a group, or before its first.
 #[derive(Debug, Clone)]
 pub(crate) struct Spot {
@@ -124,6 +127,9 @@ impl Groups {
     /// Removes expired offsets, and groups without members that have none left.
     pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
         self.retention_timer = None;
+        if step.moment.is_full {
+            return self.set_retention_timer(step, PUT_OFF_MS.into());
+        }
         let retention_ms = step.config.offsets_retention_ms;
         let now_ms = step.moment.wall_ms;
         let mut left = Left::all();
@@ -169,6 +175,11 @@ impl Groups {
     pub(crate) fn remove_deleted_topics(&mut self, step: &mut Step<'_>) {
         if let Some(timer) = self.deleted_timer.take() {
             step.timers.cancel(timer);
+        }
+        if step.moment.is_full {
+            let at = step.after_ms(PUT_OFF_MS);
+            self.deleted_timer = Some(step.timers.set(at, Timer::DeletedTopics));
+            return;
         }
         let topics = step.topics;
         let mut left = Left::all();

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -454,5 +455,24 @@ fn offsets_of_a_deleted_topic_are_hidden_before_they_are_removed() {
     assert!(rig.live() > 1_000, "the rest is removed later");
     assert_eq!(rig.offset("g", "wide", 2_499), -1);
     rig.pass(0);
+    assert_eq!(rig.live(), 0);
+}
+
+#[test]
+fn what_nobody_asked_for_waits_until_something_can_be_written() {
+    let mut rig = Rig::eager();
+    let both = ["alpha", "beta"].map(|topic| to_commit(topic, 0, 1));
+    rig.commit(simple_commit("g", both.to_vec()));
+    rig.topics.0.remove("alpha");
+    rig.is_full = true;
+    rig.restart(rig.log.len());
+    let written = rig.log.len();
+    rig.now += Duration::from_millis(20 * DAY_MS as u64);
+    rig.pass(3_000);
+    assert_eq!(rig.log.len(), written, "neither removed nor expired");
+    let shown = ["alpha", "beta"].map(|topic| rig.offset("g", topic, 0));
+    assert_eq!(shown, [-1, 1], "of a deleted topic nothing is shown");
+    rig.is_full = false;
+    rig.pass(1_000);
     assert_eq!(rig.live(), 0);
 }
