@@ -69,6 +69,8 @@ counters! {
     /// A group, a member or an offset was refused: the coordinators of the shard have as many as
     /// they may.
     RefusedGroupMemory => "refused_group_memory",
+    /// The groups of a partition could not be read: its coordinator serves nothing until they can.
+    FailedGroupLoads => "failed_group_loads",
     /// A connection was refused: as many as may be are open.
     RefusedConnections => "refused_connections",
     /// A connection was refused: its address has as many as it may.

@@ -62,7 +62,22 @@ impl Coordinator {
         self.groups.replay(record)
     }
 
-    /// Starts to serve, after all records have been replayed: sessions begin anew.
+    /// Begins the sessions of some groups, after all records have been replayed. Says whether there
+    /// are more: a machine of many is made ready in steps.
+    pub fn begin_sessions(&mut self, moment: &Moment, topics: &dyn Topics) -> bool {
+        let mut has_more = false;
+        let outcome = self.step(moment, topics, |groups, step| {
+            has_more = groups.begin_sessions(step);
+        });
+        assert!(
+            outcome.records.is_empty() && outcome.replies.is_empty(),
+            "a session that begins is nobody's business"
+        );
+        has_more
+    }
+
+    /// Starts to serve, after all records have been replayed: sessions begin anew, those that have
+    /// not begun yet.
     pub fn loaded(&mut self, moment: &Moment, topics: &dyn Topics) -> Outcome {
         self.step(moment, topics, Groups::loaded)
     }
@@ -158,5 +173,40 @@ impl Coordinator {
         };
         act(&mut self.groups, &mut step);
         step.outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rig, simple_commit, to_commit};
+
+    #[test]
+    fn many_groups_begin_their_sessions_in_steps() {
+        let mut rig = Rig::eager();
+        let (ids, generation) = rig.stable("g-member", 2);
+        let config = Arc::new(GroupConfig::default());
+        let mut machine = Coordinator::new(config.clone());
+        let mut log = rig.log.clone();
+        for number in 0..2_500 {
+            let commit = simple_commit(&format!("g-{number}"), vec![to_commit("alpha", 0, 1)]);
+            let to = ReplyTo(number);
+            let moment = rig.moment();
+            let outcome = machine.handle(&moment, &rig.topics, to, Request::Commit(commit));
+            log.extend(outcome.records);
+        }
+        let mut machine = Coordinator::new(config);
+        for record in &log {
+            machine.replay(record).unwrap();
+        }
+        let moment = rig.moment();
+        let steps = (0..).take_while(|_| machine.begin_sessions(&moment, &rig.topics));
+        assert_eq!(steps.count(), 2);
+        machine.loaded(&moment, &rig.topics);
+        machine.check_invariants();
+        let beat = crate::testing::heartbeat("g-member", generation, &ids[1]);
+        let outcome = machine.handle(&moment, &rig.topics, ReplyTo(0), Request::Heartbeat(beat));
+        let (_, reply) = &outcome.replies[0];
+        assert_eq!(*reply, crate::Reply::Heartbeat(Ok(())));
     }
 }

@@ -18,6 +18,9 @@ use crate::reply::{ConsumerDescription, ConsumerHeartbeatReply, Reply};
 use crate::request::{ConsumerHeartbeat, Heartbeat, JoinGroup, LeaveGroup, SyncGroup};
 use crate::step::Step;
 
+/// A member of the new protocol names no more topics: they are put in order and compared.
+const NAMES_MAX: usize = 100_000;
+
 /// What a group of the new protocol is told with an event.
 fn context<'a>(step: &Step<'a>) -> Context<'a> {
     Context {
@@ -274,6 +277,11 @@ fn check_lengths(request: &ConsumerHeartbeat) -> Result<(), GroupError> {
     let mut texts = member.into_iter().chain(&request.instance);
     if texts.any(|text| text.len() > STRING_BYTES_MAX) {
         return Err(GroupError::InvalidRequest("A string is too long.".into()));
+    }
+    let names = request.topic_names.as_ref().map_or(0, Vec::len);
+    if names > NAMES_MAX {
+        let why = format!("A member may name {NAMES_MAX} topics at most.");
+        return Err(GroupError::InvalidRequest(why));
     }
     Ok(())
 }

@@ -40,6 +40,14 @@ impl Group {
         }
     }
 
+    /// How many members it has.
+    pub(crate) fn members(&self) -> usize {
+        match self {
+            Group::Classic(group) => group.members(),
+            Group::Consumer(group) => group.members(),
+        }
+    }
+
     /// Starts its timers, after its records have been replayed.
     pub(crate) fn loaded(&mut self, step: &mut Step<'_>) {
         match self {

@@ -19,6 +19,13 @@ use crate::request::{JoinGroup, LeaveGroup, ListGroups, Request, SyncGroup};
 use crate::step::Step;
 use crate::timers::{Timer, TimerId};
 
+/// A member knows no more assignors: they are compared with each other.
+const PROTOCOLS_MAX: usize = 100;
+
+/// One step of a start begins about so many groups and sessions: a fraction of a millisecond; those
+/// of one group together.
+const SESSIONS_A_STEP_MAX: usize = 1_000;
+
 /// A string in a record is no longer.
 pub(crate) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -35,6 +42,8 @@ pub(crate) struct Groups {
     pub(crate) expiring: Option<Spot>,
     /// Where the removal of offsets of deleted topics goes on, if it has begun.
     pub(crate) removing: Option<Spot>,
+    /// The last of those whose sessions have begun, in the order of their ids.
+    begun: Option<Arc<str>>,
     /// What the groups take, about.
     bytes: u64,
 }
@@ -48,11 +57,6 @@ impl Groups {
     /// A group.
     pub(crate) fn find(&self, group: &str) -> Option<&Group> {
         self.by_id.get(group)
-    }
-
-    /// The ids of all groups.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.by_id.keys()
     }
 
     /// Changes a group, if it is there, and counts what it takes then.
@@ -265,6 +269,10 @@ impl Groups {
         if texts.any(|text| text.len() > STRING_BYTES_MAX) {
             return Err(GroupError::InvalidRequest("A string is too long.".into()));
         }
+        if join.protocols.len() > PROTOCOLS_MAX {
+            let why = format!("A member may name {PROTOCOLS_MAX} protocols at most.");
+            return Err(GroupError::InvalidRequest(why));
+        }
         if self.by_id.contains_key(&join.group) {
             Ok(())
         } else if join.member.is_empty() {
@@ -339,12 +347,29 @@ impl Groups {
         Ok(())
     }
 
+    /// Begins the sessions of some groups; whether there are more.
+    pub(crate) fn begin_sessions(&mut self, step: &mut Step<'_>) -> bool {
+        let mut begun = 0;
+        while begun < SESSIONS_A_STEP_MAX {
+            let after = self.begun.as_deref();
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut groups = self.by_id.range::<str, _>((from, Bound::Unbounded));
+            let Some(id) = groups.next().map(|(id, _)| id.clone()) else {
+                return false;
+            };
+            begun += 1;
+            self.change(&id, |group| {
+                group.loaded(step);
+                begun += group.members();
+            });
+            self.begun = Some(id);
+        }
+        true
+    }
+
     /// Starts to serve, after all records have been replayed.
     pub(crate) fn loaded(&mut self, step: &mut Step<'_>) {
-        let ids: Vec<Arc<str>> = self.ids().cloned().collect();
-        for id in ids {
-            self.change(&id, |group| group.loaded(step));
-        }
+        while self.begin_sessions(step) {}
         self.set_retention_timer(step, step.config.offsets_retention_check_ms.max(1));
         // A topic may have been deleted just before the end, and made again since.
         self.topics_deleted(step);

@@ -13,7 +13,7 @@ use futures_util::future::{Either, FutureExt, LocalBoxFuture, join_all, select};
 use std::pin::pin;
 use tailwater_group::{GroupError, ListGroups, Listed, Reply, Request};
 use tailwater_shards::sync::Notify;
-use tailwater_shards::{ShardId, spawn};
+use tailwater_shards::{ShardId, spawn, yield_now};
 use tailwater_storage::TopicPartition;
 
 use super::partition_of::partition_of;
@@ -212,18 +212,24 @@ pub(crate) fn answer_list(
     filters: ListGroups,
 ) -> LocalBoxFuture<'static, Result<Vec<Listed>, GroupError>> {
     let partitions: Vec<i32> = broker.groups.runtimes.borrow().keys().copied().collect();
-    let asks = partitions.into_iter().map(|partition| GroupAsk {
+    let asks = partitions.into_iter().map(move |partition| GroupAsk {
         partition,
         request: list_request(&filters),
     });
-    let answers = answer_groups(broker.clone(), asks.collect());
     async move {
+        // One coordinator may have thousands of groups: others get their turn in between.
+        let mut waits = Vec::new();
+        for ask in asks {
+            waits.push(begin(&broker, ask));
+            yield_now().await;
+        }
+        let answers = waits.into_iter().map(|wait| finish(&broker, wait));
         let mut all = Vec::new();
-        for answer in answers.await {
+        for answer in join_all(answers).await {
             match answer {
                 Ok(Reply::Listed(listed)) => all.extend(listed),
                 Ok(other) => unreachable!("the reply belongs to the request: {other:?}"),
-                // Its partition has gone meanwhile.
+                // Its partition has gone meanwhile, or cannot be read.
                 Err(GroupError::NotCoordinator) => {}
                 Err(error) => return Err(error),
             }

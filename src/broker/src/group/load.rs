@@ -49,6 +49,7 @@ pub(crate) async fn load(broker: Rc<Inner>, runtime: Rc<Runtime>) {
                 let partition = runtime.partition().name();
                 let error = error.in_full();
                 tracing::error!(partition, error, "groups cannot be read: tried again later");
+                runtime.note_failed_load();
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY_MAX);
             }
@@ -96,6 +97,9 @@ async fn read(
         }
         runtime.note_loading(machine.bytes());
         at = found.next;
+    }
+    while runtime.begin_sessions(&mut machine, &*broker.image()) {
+        yield_now().await;
     }
     if records > 0 || snapshot_bytes > 0 {
         let partition = partition.name();

@@ -28,7 +28,7 @@ use tailwater_group::{
 };
 use tailwater_record::{BatchBuilder, BatchHeader, NewRecord};
 use tailwater_shards::planted::{self, Planted};
-use tailwater_shards::{Instant, now, random_uuid, wall_clock_ms};
+use tailwater_shards::{Counter, Instant, count, now, random_uuid, wall_clock_ms};
 use tailwater_storage::{StorageError, Sync, Ticket};
 use uuid::Uuid;
 
@@ -44,8 +44,8 @@ const WAITING_MAX: usize = 65_536;
 const RECORD_OVERHEAD_BYTES: usize = 40;
 
 enum State {
-    /// The log is being read: nothing is answered yet.
-    Loading,
+    /// The log is being read: nothing is answered yet. `failed` if the last time it could not be.
+    Loading { failed: bool },
     Serving(Box<Coordinator>),
     /// The partition is gone from this shard, or the broker stops.
     Closed,
@@ -92,7 +92,7 @@ impl Runtime {
     pub(crate) fn new(partition: Rc<Partition>, memory: Rc<GroupMemory>) -> Rc<Self> {
         Rc::new(Self {
             partition,
-            state: RefCell::new(State::Loading),
+            state: RefCell::new(State::Loading { failed: false }),
             waiting: Waiting::new(WAITING_MAX),
             appended: Cell::new(None),
             machines: Cell::new(0),
@@ -112,15 +112,17 @@ impl Runtime {
 
     /// Whether the log is to be read.
     pub(crate) fn is_loading(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Loading)
+        matches!(&*self.state.borrow(), State::Loading { .. })
     }
 
     /// Why nothing can be asked now, if so.
     pub(crate) fn refusal(&self) -> Option<GroupError> {
         match &*self.state.borrow() {
-            State::Loading => Some(GroupError::CoordinatorLoadInProgress),
+            State::Loading { failed: false } => Some(GroupError::CoordinatorLoadInProgress),
             State::Serving(_) => None,
-            State::Closed => Some(GroupError::NotCoordinator),
+            // As Kafka answers for a partition whose load has failed: clients look for the
+            // coordinator again, and lists of groups go on without it.
+            State::Loading { failed: true } | State::Closed => Some(GroupError::NotCoordinator),
         }
     }
 
@@ -142,6 +144,20 @@ impl Runtime {
         self.snapshots.loaded.set(read);
         *self.state.borrow_mut() = State::Serving(Box::new(machine));
         self.step(|machine, moment| machine.loaded(moment, topics))
+    }
+
+    /// The log could not be read. It is tried again; until then nothing is answered.
+    pub(super) fn note_failed_load(&self) {
+        count(Counter::FailedGroupLoads);
+        self.share.set(0);
+        if let State::Loading { failed } = &mut *self.state.borrow_mut() {
+            *failed = true;
+        }
+    }
+
+    /// Begins the sessions of some groups of a machine that has been read; whether there are more.
+    pub(super) fn begin_sessions(&self, machine: &mut Coordinator, topics: &dyn Topics) -> bool {
+        machine.begin_sessions(&moment(self.share.memory()), topics)
     }
 
     /// A machine that is being loaded takes so much.
@@ -189,7 +205,7 @@ impl Runtime {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match &*self.state.borrow() {
             State::Serving(machine) => machine.next_deadline(),
-            State::Loading | State::Closed => None,
+            State::Loading { .. } | State::Closed => None,
         }
     }
 
@@ -243,7 +259,7 @@ impl Runtime {
     fn append_all(&self, records: &[Record]) -> Result<(), StorageError> {
         let max = match &*self.state.borrow() {
             State::Serving(machine) => machine.config().batch_bytes_max.saturating_mul(2),
-            State::Loading | State::Closed => u64::MAX,
+            State::Loading { .. } | State::Closed => u64::MAX,
         };
         let mut rest = records;
         while !rest.is_empty() {
@@ -278,7 +294,7 @@ impl Runtime {
     fn throw_away(&self, error: &StorageError, replies: Vec<(ReplyTo, Reply)>) {
         let partition = self.partition.name();
         tracing::warn!(partition, %error, "records of groups cannot be written: they are read anew");
-        *self.state.borrow_mut() = State::Loading;
+        *self.state.borrow_mut() = State::Loading { failed: false };
         self.share.set(0);
         // A request that can never be written must not come again and again.
         let refusal = match error {

@@ -4,14 +4,17 @@ use super::harness::{DISK_RESERVE_BYTES, Machine, batch};
 use crate::metadata::OFFSETS_TOPIC;
 use crate::{Broker, BrokerError};
 use bytes::Bytes;
+use futures_util::future::{Either, select};
+use std::cell::Cell;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tailwater_group::{
     CommitOffsets, FetchOffsets, GroupError, Heartbeat, Identity, JoinGroup, Joined, ListGroups,
     OffsetToCommit, Reply, Request, SyncGroup, TopicRef, WantedOffsets,
 };
-use tailwater_shards::{now, sleep, timeout};
+use tailwater_shards::{Counter, counters, now, sleep, timeout, yield_now};
 
 const SETTINGS: &[(&str, &str)] = &[("offsets.topic.num.partitions", "8")];
 
@@ -268,12 +271,18 @@ fn a_coordinator_whose_log_lost_all_to_damage_says_nothing_of_its_groups() {
     machine.start(1);
     machine.on(0, |broker| async move {
         for _ in 0..10 {
-            let asks = vec![(Arc::from("g"), fetch("g"))];
-            let answer = broker.ask_groups(asks).await.pop().unwrap();
             // Not that nothing was committed.
-            assert_eq!(answer, Err(GroupError::CoordinatorLoadInProgress));
+            let answer = ask(&broker, "g", fetch("g")).await;
+            assert_eq!(answer, Err(GroupError::NotCoordinator));
             sleep(Duration::from_millis(300)).await;
         }
+        assert!(counters().total(Counter::FailedGroupLoads) > 0);
+        // The others are listed all the same.
+        let other = settled(&broker, "other", 1).await;
+        assert_eq!(other.generation, 1);
+        let listed = broker.list_groups(ListGroups::default()).await.unwrap();
+        let names: Vec<&str> = listed.iter().map(|listed| &*listed.group).collect();
+        assert_eq!(names, ["other"]);
     });
 }
 
@@ -304,6 +313,29 @@ fn groups_of_all_shards_are_listed() {
     let names: Vec<&str> = listed.iter().map(|listed| &*listed.group).collect();
     assert_eq!(names, groups);
     assert!(listed.iter().all(|listed| listed.state == "Stable"));
+}
+
+#[test]
+fn a_list_of_groups_lets_others_go_on_between_its_coordinators() {
+    let mut machine = with_coordinators(15, 1, &[]);
+    let turns = machine.on(0, |broker| async move {
+        settled(&broker, "g", 5).await;
+        let turns = Cell::new(0);
+        let others = async {
+            loop {
+                yield_now().await;
+                turns.set(turns.get() + 1);
+            }
+        };
+        let listing = broker.list_groups(ListGroups::default());
+        let listed = match select(pin!(listing), pin!(others)).await {
+            Either::Left((listed, _)) => listed.unwrap(),
+            Either::Right(((), _)) => unreachable!("others never end"),
+        };
+        assert_eq!(listed.len(), 1);
+        turns.get()
+    });
+    assert!(turns >= 7, "between eight coordinators: {turns}");
 }
 
 /// The topic's own configurations.

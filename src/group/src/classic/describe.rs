@@ -11,6 +11,11 @@ use crate::timers::TimerId;
 use super::{ClassicGroup, State};
 
 impl ClassicGroup {
+    /// How many members it has.
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// The group for ListGroups.
     pub(crate) fn listed(&self) -> Listed {
         Listed {

@@ -66,7 +66,7 @@ impl ClassicGroup {
             Some(member) => {
                 let before = member.bytes(id) - member.assignment.len() as u64;
                 let names = names.saturating_sub(subscription::bytes_max(&member.protocols));
-                step.room.take_old(2 * bytes.saturating_sub(before) + names)
+                self.take_old(step, 2 * bytes.saturating_sub(before) + names)
             }
             None => step.room.take_new(2 * bytes + names + MEMBER_BYTES),
         }

@@ -14,6 +14,12 @@ use crate::request::JoinGroup;
 use crate::step::Step;
 use crate::timers::{Timer, TimerId};
 
+/// A member in a record, besides its texts and what it was told: lengths and times.
+const MEMBER_RECORD_BYTES: u64 = 24;
+
+/// By so much another assignor's name and metadata may be longer than those that are known.
+const TOLD_AGAIN_BYTES: usize = 64;
+
 /// A member, by what it told when it joined.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -149,6 +155,20 @@ impl Member {
         let texts = id.len() + instance + self.client_id.len() + self.client_host.len() + 64;
         let protocols = self.protocols.iter().map(protocol_bytes).sum::<usize>();
         (texts + protocols + self.assignment.len()) as u64
+    }
+
+    /// What it takes in a record besides its assignment.
+    pub(super) fn record_bytes(&self, id: &str, protocol: Option<&str>) -> u64 {
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
+        let texts = id.len() + instance + self.client_id.len() + self.client_host.len();
+        (texts + self.metadata(protocol).len()) as u64 + MEMBER_RECORD_BYTES
+    }
+
+    /// What a member that was read from a record may come with besides, when it joins again:
+    /// another assignor with about the same metadata, in the member and in its record.
+    pub(super) fn told_again_bytes(&self) -> u64 {
+        let protocols = self.protocols.iter().map(protocol_bytes).sum::<usize>();
+        2 * (protocols + TOLD_AGAIN_BYTES) as u64
     }
 
     /// Its session lasts `timeout_ms` from now on.

@@ -106,6 +106,9 @@ pub(crate) struct ClassicGroup {
     durable: Option<Bytes>,
     /// What its members take, about.
     bytes: u64,
+    /// What members and record took when the last generation was recorded: kept for them until the
+    /// next one is, so that they find room for it whoever else has come.
+    held: u64,
 }
 
 impl ClassicGroup {
@@ -133,6 +136,7 @@ impl ClassicGroup {
             sync_timer: None,
             durable: None,
             bytes: 0,
+            held: 0,
         }
     }
 
@@ -174,6 +178,10 @@ impl ClassicGroup {
         }
         group.note_subscribed();
         group.durable = Some(Bytes::copy_from_slice(bytes));
+        // The record has one assignor's metadata of each member: it comes with another's, too.
+        let members = group.members.values();
+        let untold: u64 = members.map(Member::told_again_bytes).sum();
+        group.held = group.members_bytes() + untold;
         group
     }
 
@@ -187,13 +195,28 @@ impl ClassicGroup {
         }
     }
 
-    /// What it takes, about.
+    /// What it takes, about, and what is kept for it.
     pub(crate) fn bytes(&self) -> u64 {
-        let durable = self.durable.as_ref().map_or(0, |value| value.len() as u64);
         let pending = self.pending.len() as u64 * PENDING_BYTES;
+        group_bytes(&self.id) + pending + self.members_bytes().max(self.held)
+    }
+
+    /// What its members and its record take now, about.
+    fn members_bytes(&self) -> u64 {
         let members = self.members.len() as u64 * MEMBER_BYTES;
         let subscribed = self.subscribed_bytes + self.unnoted_bytes;
-        group_bytes(&self.id) + members + self.bytes + durable + pending + subscribed
+        members + self.bytes + self.durable_bytes() + subscribed
+    }
+
+    fn durable_bytes(&self) -> u64 {
+        self.durable.as_ref().map_or(0, |value| value.len() as u64)
+    }
+
+    /// Takes room for what members that are there take besides what they have; what is kept for
+    /// them is never refused.
+    fn take_old(&self, step: &mut Step<'_>, bytes: u64) -> Result<(), GroupError> {
+        let kept = self.held.saturating_sub(self.members_bytes());
+        step.room.take_old(bytes.saturating_sub(kept))
     }
 
     /// What its members take, about, without that one.
@@ -319,20 +342,18 @@ impl ClassicGroup {
         self.unnoted_bytes = 0;
     }
 
-    /// The topics its members subscribe to, if they are consumers and say so readably.
+    /// The topics its members subscribe to, if they are consumers, say so readably, and they are no
+    /// more than may be noted.
     fn subscribed_by_members(&self) -> Option<BTreeSet<Arc<str>>> {
         if !self.has_consumers() {
             return None;
         }
-        let mut topics = BTreeSet::new();
         if self.members.is_empty() {
-            return Some(topics);
+            return Some(BTreeSet::new());
         }
         let protocol = self.protocol.as_deref()?;
-        for member in self.members.values() {
-            subscription::topics(&member.metadata(Some(protocol)), &mut topics).ok()?;
-        }
-        Some(topics)
+        let members = self.members.values();
+        subscription::topics(members.map(|member| member.metadata(Some(protocol))))
     }
 
     /// Records the group as it is now.
@@ -351,6 +372,7 @@ impl ClassicGroup {
         };
         let value = value.encode();
         self.durable = Some(value.clone());
+        self.held = self.members_bytes();
         step.record(self.key().record(value));
     }
 

@@ -13,6 +13,9 @@ use crate::step::Step;
 
 use super::{ClassicGroup, State};
 
+/// A record besides its texts and members: version, lengths, generation, time.
+const RECORD_BYTES: u64 = 24;
+
 impl ClassicGroup {
     /// Handles a sync. The reply waits for the leader's.
     pub(crate) fn sync(&mut self, step: &mut Step<'_>, to: ReplyTo, sync: &SyncGroup) {
@@ -53,7 +56,7 @@ impl ClassicGroup {
 
     fn sync_in_time(&mut self, step: &mut Step<'_>, to: ReplyTo, sync: &SyncGroup) {
         let leads = self.is_leader(&sync.member);
-        if leads && let Err(full) = step.room.take_old(self.growth_by(sync)) {
+        if leads && let Err(full) = self.take_old(step, self.growth_by(sync)) {
             return step.reply(to, Reply::Synced(Err(full)));
         }
         self.note_synced(step, &sync.member);
@@ -69,12 +72,20 @@ impl ClassicGroup {
         }
     }
 
-    /// How much more it takes with what the leader assigns, in its members and in its record.
+    /// How much more it takes with what the leader assigns: in its members, and in the record that
+    /// takes the place of the last one.
     fn growth_by(&self, sync: &SyncGroup) -> u64 {
-        let bytes: usize = sync.assignments.iter().map(|(_, share)| share.len()).sum();
+        let assigned = sync.assignments.iter().map(|(_, share)| share.len() as u64);
+        let assigned: u64 = assigned.sum();
         let members = self.members.values();
-        let before: usize = members.map(|member| member.assignment.len()).sum();
-        2 * bytes.saturating_sub(before) as u64
+        let before: u64 = members.map(|member| member.assignment.len() as u64).sum();
+        let protocol = self.protocol.as_deref();
+        let texts = [self.protocol_type.as_deref(), protocol, self.leader.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+        let members = self.members.iter();
+        let record: u64 = members.map(|(id, it)| it.record_bytes(id, protocol)).sum();
+        let record = record + texts as u64 + RECORD_BYTES + assigned;
+        assigned.saturating_sub(before) + record.saturating_sub(self.durable_bytes())
     }
 
     /// The leader has assigned: everybody that waits gets its share, nothing if the leader forgot

@@ -122,11 +122,11 @@ impl ConsumerGroup {
 
 /// The assignor that most members like best among those that all have.
 fn common_protocol(members: &[ClassicStateMember]) -> Arc<str> {
-    let is_common = |name: &Arc<str>| {
-        members
-            .iter()
-            .all(|member| member.protocols.iter().any(|(known, _)| known == name))
-    };
+    let mut known: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+    for (name, _) in members.iter().flat_map(|member| &member.protocols) {
+        *known.entry(name).or_default() += 1;
+    }
+    let is_common = |name: &Arc<str>| known.get(name) == Some(&members.len());
     let mut votes: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
     for member in members {
         if let Some((name, _)) = member.protocols.iter().find(|(name, _)| is_common(name)) {

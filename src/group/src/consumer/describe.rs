@@ -14,6 +14,11 @@ use crate::request::CommitOffsets;
 use crate::topics::Topics;
 
 impl ConsumerGroup {
+    /// How many members it has.
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// ConsumerGroupDescribe.
     pub(crate) fn describe(
         &self,

@@ -153,6 +153,11 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// How many bytes are left.
+    pub(crate) fn rest(&self) -> usize {
+        self.left.len()
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);

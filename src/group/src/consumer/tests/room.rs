@@ -115,3 +115,11 @@ fn topics_that_grow_are_read_when_there_is_room_for_them() {
     assert_eq!(beat(&mut rig, "h", "m", 1, |_| {}), Ok(2));
     assert!(rig.machine.bytes() > taken + 10_000 * 100);
 }
+
+#[test]
+fn more_topics_than_may_be_named_are_refused() {
+    let mut rig = Rig::eager();
+    let names: Vec<Arc<str>> = (0..100_001).map(|at| at.to_string().into()).collect();
+    let refused = beat(&mut rig, "g", "m", 0, |it| it.topic_names = Some(names));
+    assert!(matches!(refused, Err(GroupError::InvalidRequest(_))));
+}
