@@ -1,5 +1,5 @@
 //! What members of groups say and are told: JoinGroup 5, SyncGroup 3, Heartbeat 3, LeaveGroup 3,
-//! ConsumerGroupHeartbeat 1, FindCoordinator 1.
+//! ConsumerGroupHeartbeat 1, FindCoordinator 1, OffsetCommit 5, OffsetFetch 5.
 
 use crate::answers::Answer;
 use crate::frames::Frame;
@@ -196,5 +196,57 @@ pub fn consumer_beaten(frame: &[u8]) -> Beaten {
         error,
         epoch,
         assigned,
+    }
+}
+
+/// OffsetCommit 5 of who is in no group: one offset for each partition of a topic.
+pub fn commit(group: &str, topic: &str, partitions: usize, offset: i64) -> Vec<u8> {
+    let frame = Frame::new(8, 5)
+        .text(group)
+        .i32(-1)
+        .text("")
+        .count(1)
+        .text(topic)
+        .count(partitions);
+    let one = |frame: Frame, partition| frame.count(partition).i64(offset).text("");
+    (0..partitions).fold(frame, one).end()
+}
+
+/// The worst error of an OffsetCommit answer.
+pub fn committed(frame: &[u8]) -> i16 {
+    let mut answer = Answer::new(frame).skip(4);
+    let mut worst = 0;
+    for _ in 0..answer.count() {
+        answer.text();
+        for _ in 0..answer.count() {
+            let (_partition, error) = (answer.i32(), answer.i16());
+            worst = worst.max(error);
+        }
+    }
+    worst
+}
+
+/// OffsetFetch 5 of one partition.
+pub fn fetch(group: &str, topic: &str, partition: usize) -> Vec<u8> {
+    let frame = Frame::new(9, 5).text(group).count(1).text(topic);
+    frame.count(1).count(partition).end()
+}
+
+/// The error of an OffsetFetch answer, and the one offset in it.
+pub fn fetched(frame: &[u8]) -> (i16, i64) {
+    let mut answer = Answer::new(frame).skip(4);
+    let mut found = (0, -1);
+    for _ in 0..answer.count() {
+        answer.text();
+        for _ in 0..answer.count() {
+            let (_partition, offset) = (answer.i32(), answer.i64());
+            answer.take(4);
+            answer.text();
+            found = (answer.i16(), offset);
+        }
+    }
+    match answer.i16() {
+        0 => found,
+        error => (error, -1),
     }
 }

@@ -171,7 +171,7 @@ fn make_topic(addr: SocketAddr, name: &str, partitions: usize) -> String {
 }
 
 /// The first who asks for a coordinator has the offsets' topic made.
-fn await_coordinator(addr: SocketAddr) {
+pub fn await_coordinator(addr: SocketAddr) {
     let began = Instant::now();
     let mut connection = Connection::open(addr, Wait::Block).expect("it listens");
     loop {

@@ -34,6 +34,7 @@ mod idle;
 mod kafka;
 mod latency;
 mod load;
+mod loads;
 mod machine;
 mod proc;
 mod process;
@@ -74,6 +75,7 @@ const PARTS: &[(&str, Part)] = &[
     ("fetch", fetch::measure),
     ("compaction", compaction::measure),
     ("groups", groups::measure),
+    ("loads", loads::measure),
 ];
 
 fn main() {

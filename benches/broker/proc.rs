@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-/// Processor time so far.
+/// Processor time so far, of threads that have ended too.
 pub fn cpu(pid: i32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let behind_name = stat.rsplit_once(") ").expect("a name in brackets").1;
@@ -13,11 +13,12 @@ pub fn cpu(pid: i32) -> Duration {
         .take(2)
         .map(|word| word.parse::<u64>().expect("ticks"))
         .sum();
-    let schedstat = tasks_ns(pid);
-    Duration::from_nanos(schedstat.unwrap_or(ticks * 1_000_000_000 / 100))
+    // The one has the threads that have ended, the other is exact.
+    let exact = tasks_ns(pid).unwrap_or(0);
+    Duration::from_nanos(exact.max(ticks * 1_000_000_000 / 100))
 }
 
-/// The same to the nanosecond: of all its threads.
+/// The same to the nanosecond, of the threads that live.
 fn tasks_ns(pid: i32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
