@@ -45,7 +45,9 @@ const RECORD_OVERHEAD_BYTES: usize = 40;
 
 enum State {
     /// The log is being read: nothing is answered yet. `failed` if the last time it could not be.
-    Loading { failed: bool },
+    Loading {
+        failed: bool,
+    },
     Serving(Box<Coordinator>),
     /// The partition is gone from this shard, or the broker stops.
     Closed,

@@ -80,7 +80,11 @@ impl ClassicGroup {
         let members = self.members.values();
         let before: u64 = members.map(|member| member.assignment.len() as u64).sum();
         let protocol = self.protocol.as_deref();
-        let texts = [self.protocol_type.as_deref(), protocol, self.leader.as_deref()];
+        let texts = [
+            self.protocol_type.as_deref(),
+            protocol,
+            self.leader.as_deref(),
+        ];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
         let members = self.members.iter();
         let record: u64 = members.map(|(id, it)| it.record_bytes(id, protocol)).sum();

@@ -169,7 +169,8 @@ impl ConsumerGroup {
         self.timers.set(&member.id, Due::Session, session);
         if member.state == MemberState::UnrevokedPartitions {
             let at = after(context.moment, member.told.rebalance_timeout_ms);
-            self.timers.set(&member.id, Due::Rebalance(member.epoch), at);
+            self.timers
+                .set(&member.id, Due::Rebalance(member.epoch), at);
         }
         if request.owned.is_some() || told_by(request, &member.told) != member.told {
             return Err(GroupError::CoordinatorNotAvailable);

@@ -172,7 +172,10 @@ fn what_a_group_had_is_kept_for_its_next_generation() {
     let shares = ids[..2].iter().map(share).collect();
     let reply = assign(&mut rig, &joined[0], shares);
     assert!(matches!(reply, Reply::Synced(Ok(_))), "{reply:?}");
-    assert!(rig.machine.bytes() < rig.budget, "the next generation is smaller");
+    assert!(
+        rig.machine.bytes() < rig.budget,
+        "the next generation is smaller"
+    );
     // A rebalance that is begun again in its midst takes no more than the one before.
     rig.budget = rig.machine.bytes();
     let again = || ids[..2].iter().map(|id| join("g", id));
