@@ -142,6 +142,10 @@ pub(crate) const SLOW_WAITERS_PATIENTLY: u32 = 8;
 /// See [`SLOW_PATIENCE_MAX`].
 pub(crate) const SLOW_PROGRESS_BYTES: usize = 64 * 1024;
 
+/// What has to pass in a turn that was waited for, so that the wait for it does not count as the
+/// peer's. Less than what a peer that is not slow has sent, or taken, while its connection stood in line.
+pub(crate) const LINE_PROGRESS_BYTES: usize = 4 * 1024;
+
 /// How often slow readers are looked at while others wait.
 pub(crate) const SLOW_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -51,10 +51,11 @@ impl Stalled {
 
     /// How long its peer has not taken enough.
     fn stands_still(&self, at: Instant) -> Duration {
-        let unsent = self.stream.unsent_bytes().unwrap_or(0);
-        let taken = (self.unsent_before + self.given.get()).saturating_sub(unsent);
+        let unsent = self.stream.unsent_bytes().ok();
+        let taken = (self.unsent_before + self.given.get()).saturating_sub(unsent.unwrap_or(0));
         let (since, before) = self.mark.get();
-        if taken >= before + SLOW_PROGRESS_BYTES {
+        // A peer that has taken all there was waits for us: its connection stands in line for a turn.
+        if taken >= before + SLOW_PROGRESS_BYTES || unsent == Some(0) {
             self.mark.set((at, taken));
             return Duration::ZERO;
         }

@@ -91,3 +91,27 @@ fn those_who_stand_still_are_closed_for_those_who_wait_and_those_who_read_stay()
         assert_eq!((memory.held(), memory.waiters()), (0, 0));
     });
 }
+
+#[test]
+fn who_has_taken_all_there_was_is_not_closed_for_what_we_have_not_given() {
+    Simulation::new(6).run(async {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        let listener = Listener::bind(addr).unwrap();
+        let (stream, peer) = full(&listener, addr).await;
+        let memory = ReplyMemory::new(8 << 20);
+        let readers = Rc::<SlowReaders>::default();
+        spawn("slow readers", Rc::clone(&readers).watch(memory.clone())).detach();
+        let control = Rc::new(Control::new());
+        let held = memory.reserve(2 << 20, false).await;
+        let entered = readers.enter(&control, &stream, 2 << 20);
+        let mut buf = vec![0; SLOW_PROGRESS_BYTES];
+        while stream.unsent_bytes().unwrap() > 0 {
+            assert!(peer.read(&mut buf).await.unwrap() > 0);
+        }
+        // Its connection has no turn to give more, while others wait for what it holds.
+        let waits = memory.reserve(4 << 20, false);
+        let waited = tailwater_shards::timeout(SLOW_PATIENCE_MAX * 3, waits).await;
+        assert!(waited.is_err() && control.order() == Order::Serve);
+        drop((entered, held));
+    });
+}

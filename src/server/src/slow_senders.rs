@@ -4,7 +4,8 @@
 //! Owns when such connections are closed. A frame that has begun must get on in any case
 //! ([`FRAME_STILL_MAX`]). While somebody waits for request memory there is less patience, as with
 //! slow readers: those that stand still longest go first, until as much is free as is waited for.
-//! Who holds memory because the broker itself is slow is never closed for it.
+//! Who holds memory because the broker itself is slow, or because its connection stands in line
+//! for a turn, is never closed for it.
 
 use std::rc::Rc;
 use std::time::Duration;

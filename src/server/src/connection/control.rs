@@ -8,6 +8,7 @@ use std::time::Duration;
 use tailwater_shards::{Instant, now};
 
 use super::Holding;
+use crate::turns::Turn;
 
 /// What a connection has been told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,16 @@ impl Control {
     /// Bytes came or went at `at`.
     pub(crate) fn touch_at(&self, at: Instant) {
         self.last_active.set(at);
+    }
+
+    /// Its peer is not waited for where it has no turn: nobody knows yet what has come.
+    pub(crate) fn stands_in_line(&self, turn: Option<&Turn>) {
+        if turn.is_none_or(|turn| !turn.begins) {
+            self.holding.reading.stand_in_line();
+        }
+        if turn.is_none() {
+            self.holding.writing.stand_in_line();
+        }
     }
 
     /// Says whether anything is in flight; a parked fetch is.

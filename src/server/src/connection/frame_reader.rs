@@ -106,9 +106,6 @@ impl<R: ByteSource> FrameReader<R> {
     /// The next frame; `None` when the peer ended the stream between two.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         while self.ahead_len() < LENGTH_BYTES {
-            if self.ahead_len() > 0 {
-                self.control.holding.reading.begin();
-            }
             if self.read_ahead().await? == 0 {
                 let arrived = self.ahead_len();
                 return if arrived == 0 {
@@ -189,9 +186,17 @@ impl<R: ByteSource> FrameReader<R> {
     /// Reads until `body`, of which so much has arrived, is full.
     async fn fill(&mut self, body: &mut [u8], mut arrived: usize) -> Result<(), FrameError> {
         while arrived < body.len() {
-            self.control.holding.reading.begin();
             let (_, rest) = body.split_at_mut(arrived);
-            let count = poll_fn(|cx| self.source.poll_read(cx, rest)).await?;
+            let reading = &self.control.holding.reading;
+            // What has come already is not waited for.
+            let read = poll_fn(|cx| {
+                let polled = self.source.poll_read(cx, rest);
+                if polled.is_pending() {
+                    reading.begin();
+                }
+                polled
+            });
+            let count = read.await?;
             if count == 0 {
                 return Err(FrameError::EndedInside { arrived });
             }
@@ -237,6 +242,10 @@ impl<R: ByteSource> FrameReader<R> {
                     charge.shrink_to(count as u64);
                 }
                 *ahead_charge = charge.filter(|_| count > READ_STEP_UNCHARGED_BYTES);
+            }
+            if polled.is_pending() && !ahead.is_empty() {
+                // A part of a length has come.
+                control.holding.reading.begin();
             }
             polled
         })

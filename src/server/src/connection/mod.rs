@@ -124,7 +124,9 @@ pub(crate) async fn serve<S: Service>(
         if link.control.order() == Order::Close {
             return Poll::Ready(Ending::Closed);
         }
-        let Some(turn) = seat.ask(link.control.is_busy()) else {
+        let turn = seat.ask(link.control.is_busy());
+        link.control.stands_in_line(turn.as_ref());
+        let Some(turn) = turn else {
             return Poll::Pending;
         };
         link.may_begin.set(turn.begins);

@@ -515,3 +515,85 @@ fn a_client_that_sends_without_end_leaves_the_shard_its_turns() {
     });
     assert!(simulation.run_until_done(&client) > 50);
 }
+
+/// Connections of which one has been told to go and never does, so that all others wait in line.
+fn hold_up(turns: &Rc<Turns>) -> [crate::turns::Seat; 3] {
+    let hogs: [_; 3] = std::array::from_fn(|n| {
+        let address = std::net::Ipv4Addr::new(10, 0, 0, n as u8).into();
+        turns.join(address, Rc::new(Control::new()))
+    });
+    let [first, others @ ..] = &hogs;
+    let turn = first.ask(false).expect("nobody waits");
+    let to_begin = true;
+    let left = Left {
+        to_begin,
+        ..Left::default()
+    };
+    first.end(turn, 1000, left);
+    assert!(others.iter().all(|seat| seat.ask(false).is_none()));
+    hogs
+}
+
+#[test]
+fn nobody_waits_for_a_peer_whose_connection_stands_in_line_unless_next_to_nothing_comes_of_it() {
+    let mut simulation = Simulation::new(16);
+    let checked = Rc::<Cell<bool>>::default();
+    let shared = Rc::clone(&checked);
+    simulation.boot(1, move |_| {
+        let checked = Rc::clone(&shared);
+        async move {
+            let listener = Listener::bind(ADDR).unwrap();
+            let stream = listener.accept().await.unwrap().into_stream().unwrap();
+            let turns = Turns::start();
+            let control = Rc::new(Control::new());
+            let held = Rc::clone(&control);
+            let resources = Resources {
+                request_memory: RequestMemory::new(MEMORY),
+                scratch: scratch(),
+                request_bytes_max: 1 << 20,
+                slow: Rc::default(),
+                turns: Rc::clone(&turns),
+            };
+            tailwater_shards::spawn("serving", async move {
+                let service = Scripted(Rc::default());
+                serve(Rc::new(stream), ADDR.ip(), held, resources, &service).await
+            })
+            .detach();
+            let seconds = |seconds| sleep(Duration::from_secs(seconds));
+            let still = || {
+                let still = control.holding.reading.stands_still(now());
+                still.expect("a frame has begun").as_secs()
+            };
+            seconds(2).await;
+            assert_eq!(still(), 1, "nothing comes, and nobody holds it up");
+            let hogs = hold_up(&turns);
+            seconds(10).await;
+            assert!(still() <= 3, "{} s, all but 3 in line", still());
+            drop(hogs);
+            seconds(2).await;
+            assert!(still() <= 5, "{} s, with 20,000 bytes since", still());
+            let hogs = hold_up(&turns);
+            seconds(10).await;
+            assert!(still() <= 7, "nobody knows yet what has come");
+            drop(hogs);
+            seconds(1).await;
+            assert!(still() >= 12, "{} s, with one byte since", still());
+            checked.set(true);
+        }
+    });
+    simulation.run_for(Duration::from_millis(1));
+    let client = simulation.spawn("client", async move {
+        let stream = Stream::connect(ADDR).await.unwrap();
+        let began = now();
+        let prefix = 500_000i32.to_be_bytes();
+        let begin = [&prefix[..], &[b'O', 1], &[0; 30_000]].concat();
+        for (at, part) in [(0, begin), (3, vec![0; 20_000]), (15, vec![0])] {
+            tailwater_shards::sleep_until(began + Duration::from_secs(at)).await;
+            let part = [Bytes::from(part)];
+            stream.write_vectored_all(&part).await.unwrap();
+        }
+        sleep(Duration::from_secs(20)).await;
+    });
+    simulation.run_until_done(&client);
+    assert!(checked.get());
+}
