@@ -52,7 +52,7 @@ impl File {
         create_new: bool,
         write: bool,
     ) -> io::Result<File> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut path = CString::new(path.as_os_str().as_bytes())?;
         let access = if write { libc::O_RDWR } else { libc::O_RDONLY };
         let create = if create_new {
             libc::O_CREAT | libc::O_EXCL
@@ -62,9 +62,20 @@ impl File {
         let flags = access | create | libc::O_DIRECT | libc::O_CLOEXEC;
         let ring = Rc::clone(&shard.inner.ring);
         let blocking = Rc::clone(&shard.inner.blocking);
-        let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr());
-        let open = open.flags(flags).mode(FILE_MODE).build();
-        let (result, _path) = ring.begin(open, Holds::Open(path)).end().await;
+        let mut tries = 0;
+        let result = loop {
+            let open = opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr());
+            let open = open.flags(flags).mode(FILE_MODE).build();
+            let (result, holds) = ring.begin(open, Holds::Open(path)).end().await;
+            tries += 1;
+            if tries == TRIES || !is_broken_off(result) {
+                break result;
+            }
+            let Holds::Open(again) = holds else {
+                unreachable!("an open holds its path");
+            };
+            path = again;
+        };
         answer(result)?;
         // SAFETY: the kernel has just made this descriptor, and told nobody else of it.
         let fd = unsafe { OwnedFd::from_raw_fd(result) };
@@ -105,7 +116,7 @@ impl File {
             let result;
             (result, holds) = self.ring.begin(begun, holds).end().await;
             tries += 1;
-            if tries == TRIES || ![-libc::EINTR, -libc::EAGAIN].contains(&result) {
+            if tries == TRIES || !is_broken_off(result) {
                 return (answer(result), holds);
             }
         }
@@ -223,6 +234,11 @@ impl File {
             tracing::warn!(%error, "closing a file failed");
         }
     }
+}
+
+/// The kernel did not do it, and says to begin again.
+fn is_broken_off(result: i32) -> bool {
+    [-libc::EINTR, -libc::EAGAIN].contains(&result)
 }
 
 /// A length as the ring takes it.

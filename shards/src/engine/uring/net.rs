@@ -23,6 +23,7 @@ use super::ring::{Holds, Operation, Ring};
 use crate::context;
 use crate::engine::EngineHandle;
 use crate::engine::sockets::{self, Unsent};
+use crate::task::yield_now;
 
 const READABLE: u32 = libc::POLLIN as u32;
 const WRITABLE: u32 = libc::POLLOUT as u32;
@@ -67,9 +68,15 @@ impl Wait {
     }
 }
 
+/// Connections that are taken without waiting in between. Then everybody else has a turn: who
+/// connects as fast as this core can accept would keep the shard in one poll for as long as he likes.
+const ACCEPTS_IN_A_ROW: u32 = 16;
+
 pub(crate) struct Listener {
     socket: Socket,
     local: SocketAddr,
+    /// Taken since it was last waited.
+    in_a_row: Cell<u32>,
 }
 
 impl Listener {
@@ -80,6 +87,7 @@ impl Listener {
         Ok(Listener {
             socket: Socket { fd, ring },
             local,
+            in_a_row: Cell::new(0),
         })
     }
 
@@ -88,11 +96,22 @@ impl Listener {
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        if self.in_a_row.get() >= ACCEPTS_IN_A_ROW {
+            // Before one is taken: given up here, it loses nothing.
+            yield_now().await;
+            self.in_a_row.set(0);
+        }
         loop {
             match rustix::net::accept_with(&self.socket.fd, SocketFlags::CLOEXEC) {
-                Ok(socket) => return Ok(Accepted { socket }),
+                Ok(socket) => {
+                    self.in_a_row.set(self.in_a_row.get() + 1);
+                    return Ok(Accepted { socket });
+                }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.socket.until(READABLE).await,
+                Err(Errno::AGAIN) => {
+                    self.socket.until(READABLE).await;
+                    self.in_a_row.set(0);
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -159,7 +159,6 @@ impl Shard {
         // An instant may lie further ahead than the kernel can count.
         let timeout = until.map(|at| Duration::from_nanos(at.saturating_sub(host::now_nanos())));
         let timeout = timeout.map(|left| left.min(SLEEP_MAX));
-        let timeout = timeout.map(|left| left.min(SLEEP_MAX));
         if timeout == Some(Duration::ZERO) || inner.ring.has_completions() {
             return self.look();
         }

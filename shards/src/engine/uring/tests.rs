@@ -1,5 +1,6 @@
 //! What the facade cannot show: cancellation, and what the ring holds.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -210,4 +211,29 @@ fn what_did_not_fit_the_queue_is_submitted_before_the_shard_sleeps() {
     });
     let waited = is_done.recv_timeout(Duration::from_secs(20));
     waited.expect("it slept upon what was never submitted");
+}
+
+#[test]
+fn a_flood_of_connections_leaves_turns_to_others() {
+    on_a_shard(|| async {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = crate::Listener::bind(any).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let flood: Vec<_> = (0..64)
+            .map(|_| std::net::TcpStream::connect(addr).unwrap())
+            .collect();
+        let turns = Rc::new(Cell::new(0));
+        let counts = Rc::clone(&turns);
+        let other = spawn("other", async move {
+            loop {
+                counts.set(counts.get() + 1);
+                yield_now().await;
+            }
+        });
+        for _ in &flood {
+            listener.accept().await.unwrap();
+        }
+        assert!(turns.get() >= 3, "{} turns", turns.get());
+        drop(other);
+    });
 }
