@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::clients;
 use crate::clock::SECOND_NS;
 use crate::compare::{self, ComparePlan};
 use crate::control::{Control, NewTopic};
 use crate::driver::{self, RunPlan};
 use crate::frames::Shape;
-use crate::load::{self, Load, Outcome, Pace};
+use crate::hop;
+use crate::load::{self, Load, Pace};
 use crate::machine::{self, Machine};
 use crate::peers;
 use crate::poller::Wait;
@@ -20,7 +22,9 @@ use crate::report;
 use crate::sink::{Sink, SinkPlan};
 use crate::store::Store;
 use crate::suite::{Extent, Kind};
+use crate::tally::Outcome;
 use crate::times::{QUANTILES, Times};
+use crate::tune::{self, TunePlan};
 
 /// Measures brokers that speak the Kafka protocol.
 #[derive(Parser)]
@@ -37,6 +41,8 @@ enum Command {
     /// The table of goals: a broker beside its references and its peers, in interleaved rounds, as ratios
     /// with their confidence.
     Compare(CompareArgs),
+    /// A curve for each knob: shards, polling, engine, batches, memory and others.
+    Tune(TuneArgs),
     /// The report of a run, written again from its rows.
     Report {
         /// Where the run was written to.
@@ -47,6 +53,21 @@ enum Command {
     Load(LoadArgs),
     /// A sink that speaks the protocol and drops the data: the client's ceiling.
     Discard(DiscardArgs),
+    /// What `compare` starts for librdkafka as a producer.
+    #[command(hide = true)]
+    Librdkafka {
+        against: SocketAddr,
+        topic: String,
+        warm_up_ms: u64,
+        lasting_ms: u64,
+    },
+    /// What `compare` starts for a hop from shard to shard.
+    #[command(hide = true)]
+    Hop {
+        from_cpu: usize,
+        to_cpu: usize,
+        lasting_ns: u64,
+    },
 }
 
 #[derive(Args)]
@@ -117,6 +138,39 @@ struct CompareArgs {
     #[arg(long)]
     no_kafka: bool,
     /// Only goals whose lines hold this, such as `64 clients`.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+#[derive(Args)]
+struct TuneArgs {
+    /// The Tailwater to be started, anew for each position.
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        default_value = "target/release/tailwater"
+    )]
+    broker: PathBuf,
+    /// Further flags for it.
+    #[arg(long = "broker-flag", value_name = "FLAG", allow_hyphen_values = true)]
+    broker_flags: Vec<String>,
+    /// Rounds. A rerun with the same `--out` measures those that are missing.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long a position is measured in a round.
+    #[arg(long, default_value_t = 2500)]
+    slice_ms: u64,
+    /// Where rounds, page and charts go.
+    #[arg(long, value_name = "DIR", default_value = "target/perf-tune")]
+    out: PathBuf,
+    /// The cores of more shards than one; of one the first. Default: the first core that this process
+    /// may use.
+    #[arg(long, value_delimiter = ',')]
+    broker_cpus: Vec<usize>,
+    /// Default: the last one.
+    #[arg(long, value_delimiter = ',')]
+    client_cpus: Vec<usize>,
+    /// Only knobs whose names hold this, such as `poll`.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -193,11 +247,35 @@ pub(crate) fn run() -> anyhow::Result<()> {
             peers::end_with_us()?;
             compare::run(compare_plan(args)?)
         }
+        Command::Tune(args) => {
+            peers::end_with_us()?;
+            tune::run(tune_plan(args)?)
+        }
         Command::Report { dir } => {
             let (store, configuration, machine) = Store::read(&dir)?;
             report::write(&store, &configuration, &machine)
         }
         Command::Load(args) => one_load(&args),
+        Command::Librdkafka {
+            against,
+            topic,
+            warm_up_ms,
+            lasting_ms,
+        } => {
+            let [warm_up, lasting] = [warm_up_ms, lasting_ms].map(Duration::from_millis);
+            clients::librdkafka(against, &topic, warm_up, lasting)
+        }
+        Command::Hop {
+            from_cpu,
+            to_cpu,
+            lasting_ns,
+        } => {
+            println!(
+                "{}",
+                hop::measure([from_cpu, to_cpu], lasting_ns)?.encode()?
+            );
+            Ok(())
+        }
         Command::Discard(args) => {
             let sink = Sink::start(SinkPlan {
                 listen: args.listen,
@@ -236,6 +314,23 @@ fn compare_plan(args: CompareArgs) -> anyhow::Result<ComparePlan> {
         broker_cpu: args.broker_cpu.unwrap_or(usable[0]),
         client_cpus: client_cpus(&args.client_cpus, &usable),
         with_kafka: !args.no_kafka,
+        rounds: args.rounds,
+        slice: Duration::from_millis(args.slice_ms),
+        only: args.only,
+    })
+}
+
+fn tune_plan(args: TuneArgs) -> anyhow::Result<TunePlan> {
+    let usable = machine::usable_cpus()?;
+    Ok(TunePlan {
+        broker: args.broker,
+        broker_flags: args.broker_flags,
+        out: args.out,
+        broker_cpus: match args.broker_cpus.as_slice() {
+            [] => vec![usable[0]],
+            cpus => cpus.to_vec(),
+        },
+        client_cpus: client_cpus(&args.client_cpus, &usable),
         rounds: args.rounds,
         slice: Duration::from_millis(args.slice_ms),
         only: args.only,
@@ -312,9 +407,10 @@ fn one_load(args: &LoadArgs) -> anyhow::Result<()> {
 
 fn tell(outcome: &Outcome) {
     println!(
-        "{:.0} records/s acknowledged, {} requests unanswered",
+        "{:.0} records/s acknowledged, {} requests unanswered, {} records unread",
         outcome.per_second(),
-        outcome.unanswered
+        outcome.unanswered,
+        outcome.unread
     );
     for (name, times) in kinds(outcome) {
         if times.len() > 0 {

@@ -8,7 +8,7 @@ use crate::lab::{Lab, LabPlan, Measured};
 use crate::load::Pace;
 use crate::machine::{self, Machine};
 use crate::report;
-use crate::store::{Configuration, Record, Scratch, Store, build_of};
+use crate::store::{Configuration, Record, Scratch, Store, build_of, own_build};
 use crate::suite::{self, Extent, Kind, Row, Work};
 
 /// What to run.
@@ -50,7 +50,7 @@ pub(crate) fn run(plan: RunPlan) -> anyhow::Result<()> {
     println!("{}", machine.line());
     let starts_broker = plan.broker.is_some();
     let configuration = configuration(&plan, rounds, slice)?;
-    let store = Store::open(&plan.out, &configuration, &machine)?;
+    let (store, machine) = Store::open(&plan.out, &configuration, &machine)?;
     let mut rows = suite::rows(plan.extent, plan.kind, starts_broker);
     rows.retain(|row| row.id.contains(&plan.only));
     let todo = |store: &Store| {
@@ -118,6 +118,7 @@ fn configuration(plan: &RunPlan, rounds: usize, slice: Duration) -> anyhow::Resu
         suite: format!("{:?}", plan.extent).to_lowercase(),
         against: against.or(broker).unwrap_or_default().trim().to_owned(),
         build: plan.broker.as_deref().map(build_of).unwrap_or_default(),
+        generator: own_build(),
         kind: format!("{:?}", plan.kind).to_lowercase(),
         broker_cpu: plan.broker_cpu,
         client_cpus: plan.client_cpus.clone(),
@@ -132,7 +133,7 @@ fn lab_plan(plan: &RunPlan, scratch: PathBuf, slice: Duration) -> anyhow::Result
         broker: plan.broker.clone(),
         broker_flags: plan.broker_flags.clone(),
         scratch,
-        broker_cpu: plan.broker_cpu,
+        broker_cpus: vec![plan.broker_cpu],
         client_cpus: plan.client_cpus.clone(),
         slice_ns: u64::try_from(slice.as_nanos())?,
         with_kafka: plan.with_kafka,

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, ensure};
 
@@ -12,9 +12,9 @@ use crate::frames::Shape;
 use crate::machine;
 use crate::poller::{Poller, Wait};
 use crate::producer::Producer;
-use crate::reader::{Reader, ReaderPlan};
+use crate::reader::{Reader, ReaderPlan, Reads};
 use crate::schedule::{Schedule, Window};
-use crate::times::Times;
+use crate::tally::{Outcome, Shared, Tally};
 
 /// When requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,112 +43,6 @@ pub(crate) struct Load {
     pub(crate) cpus: Vec<usize>,
     pub(crate) warm_up_ns: u64,
     pub(crate) lasting_ns: u64,
-}
-
-/// What came of it. A request counts if it was meant to be sent in the measured time.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outcome {
-    /// From when a request was meant to be sent to its answer.
-    pub(crate) latency: Times,
-    /// From when a request was meant to be sent to when it was begun to be: the client's own delay.
-    pub(crate) send_delay: Times,
-    /// From when a record was meant to be sent to when a reader of the tail had it.
-    pub(crate) consume: Times,
-    /// Records that were acknowledged within the measured time.
-    pub(crate) records: u64,
-    /// Requests that no answer came to; they count in `latency` with the age they reached.
-    pub(crate) unanswered: u64,
-    /// Bytes of batches that readers of old data got within the measured time.
-    pub(crate) read_bytes: u64,
-    /// When a reader of a backlog had reached the end, from the begin of the load.
-    pub(crate) caught_up_ns: Option<u64>,
-    pub(crate) lasting_ns: u64,
-    /// Processor time of the broker's process meanwhile, warm-up included, where it is known.
-    pub(crate) broker_cpu_ns: Option<u64>,
-}
-
-impl Outcome {
-    /// Acknowledged records a second.
-    pub(crate) fn per_second(&self) -> f64 {
-        self.records as f64 * SECOND_NS as f64 / self.lasting_ns.max(1) as f64
-    }
-
-    fn merge(&mut self, other: &Outcome) {
-        self.latency.merge(&other.latency);
-        self.send_delay.merge(&other.send_delay);
-        self.consume.merge(&other.consume);
-        self.records += other.records;
-        self.unanswered += other.unanswered;
-        self.read_bytes += other.read_bytes;
-        self.caught_up_ns = self.caught_up_ns.or(other.caught_up_ns);
-    }
-}
-
-/// One thread's outcome in the making.
-pub(crate) struct Tally {
-    window: Window,
-    start_ns: u64,
-    outcome: Outcome,
-    shared: Arc<Shared>,
-}
-
-impl Tally {
-    /// A request is about to be written.
-    pub(crate) fn sent(&mut self, intended_ns: u64, now_ns: u64, records: u64) {
-        self.shared
-            .sent_records
-            .fetch_add(records, Ordering::Relaxed);
-        if self.window.has(intended_ns) {
-            self.outcome
-                .send_delay
-                .record(now_ns.saturating_sub(intended_ns));
-        }
-    }
-
-    /// Its answer has come.
-    pub(crate) fn answered(&mut self, intended_ns: u64, now_ns: u64, records: u64) {
-        if self.window.has(intended_ns) {
-            self.outcome
-                .latency
-                .record(now_ns.saturating_sub(intended_ns));
-        }
-        if self.window.has(now_ns) {
-            self.outcome.records += records;
-        }
-    }
-
-    /// No answer will be waited for.
-    pub(crate) fn unanswered(&mut self, intended_ns: u64, now_ns: u64) {
-        if self.window.has(intended_ns) {
-            self.outcome.unanswered += 1;
-            self.outcome
-                .latency
-                .record(now_ns.saturating_sub(intended_ns));
-        }
-    }
-
-    /// A record came out at the other end.
-    pub(crate) fn consumed(&mut self, intended_ns: u64, now_ns: u64) {
-        if self.window.has(intended_ns) {
-            self.outcome
-                .consume
-                .record(now_ns.saturating_sub(intended_ns));
-        }
-    }
-
-    /// Old records came.
-    pub(crate) fn read(&mut self, now_ns: u64, bytes: usize) {
-        if self.window.has(now_ns) {
-            self.outcome.read_bytes += bytes as u64;
-        }
-    }
-
-    /// A backlog has been read to its end.
-    pub(crate) fn caught_up(&mut self, now_ns: u64) {
-        self.outcome
-            .caught_up_ns
-            .get_or_insert(now_ns.saturating_sub(self.start_ns));
-    }
 }
 
 /// From opening the sockets to the first request.
@@ -204,16 +98,10 @@ pub(crate) fn run(load: &Load) -> anyhow::Result<Outcome> {
     for ended in ended {
         outcome.merge(&ended?);
     }
+    let tails = load.readers.iter().filter(|plan| plan.reads == Reads::Tail);
+    let window = Window::of(start_ns, load.warm_up_ns, load.lasting_ns);
+    outcome.give_up_reading(tails.count() as u64, window, clock::now_ns());
     Ok(outcome)
-}
-
-/// What the threads of a load know of each other.
-#[derive(Default)]
-struct Shared {
-    /// Records sent, counted or not.
-    sent_records: AtomicU64,
-    /// Threads that will send nothing more.
-    silent: AtomicUsize,
 }
 
 /// One thread's connections.
@@ -226,6 +114,9 @@ struct Worker {
     threads: usize,
     warm_up_ns: u64,
     lasting_ns: u64,
+    /// Whether anybody reads the tail, on any thread.
+    reads_tail: bool,
+    expects_answers: bool,
     shared: Arc<Shared>,
 }
 
@@ -258,6 +149,7 @@ impl Worker {
             poller.add(&reader.connection.stream, producers.len() + number)?;
         }
         let (warm_up_ns, lasting_ns) = (load.warm_up_ns, load.lasting_ns);
+        let is_tail = |plan: &ReaderPlan| plan.reads == Reads::Tail;
         Ok(Self {
             producers,
             readers,
@@ -267,23 +159,17 @@ impl Worker {
             threads,
             warm_up_ns,
             lasting_ns,
+            reads_tail: load.readers.iter().any(is_tail),
+            expects_answers: load.acks != 0,
             shared,
         })
     }
 
     fn run(mut self, start_ns: u64) -> anyhow::Result<Outcome> {
-        let begin_ns = start_ns + self.warm_up_ns;
-        let window = Window {
-            begin_ns,
-            end_ns: begin_ns + self.lasting_ns,
-        };
+        let window = Window::of(start_ns, self.warm_up_ns, self.lasting_ns);
         let shared = Arc::clone(&self.shared);
-        let mut tally = Tally {
-            window,
-            start_ns,
-            outcome: Outcome::default(),
-            shared,
-        };
+        let (reads_tail, expects_answers) = (self.reads_tail, self.expects_answers);
+        let mut tally = Tally::new(window, start_ns, shared, reads_tail, expects_answers);
         for reader in &mut self.readers {
             reader.ask()?;
         }
@@ -308,7 +194,7 @@ impl Worker {
                     self.producers
                         .iter()
                         .for_each(|producer| producer.give_up(&mut tally));
-                    return Ok(tally.outcome);
+                    return Ok(tally.outcome());
                 }
             }
             self.look(next_ns, window, &mut tally)?;

@@ -8,6 +8,8 @@ use anyhow::Context;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::SECOND_NS;
+
 /// Pins the calling thread.
 pub(crate) fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
@@ -126,25 +128,46 @@ pub(crate) fn disk_interrupt_cores() -> Vec<usize> {
     cores
 }
 
-/// Processor time of a process so far, of all its threads, in nanoseconds.
+/// A tick of the processor times in /proc, for all architectures that this runs on (USER_HZ).
+const TICK_NS: u64 = SECOND_NS / 100;
+
+/// Processor time of a process so far, in nanoseconds, to a tick of 10 ms: of all its threads, those
+/// that have ended among them.
 pub(crate) fn cpu_ns(pid: u32) -> u64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return 0;
-    };
-    let of = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    tasks.filter_map(|task| of(task.ok()?.path())).sum()
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    cpu_ticks(&text).unwrap_or(0) * TICK_NS
+}
+
+/// User and system time of a line of /proc/PID/stat.
+fn cpu_ticks(line: &str) -> Option<u64> {
+    // The name in parentheses may have spaces and parentheses itself. Behind it the state is the
+    // third field; user and system time are the 14th and 15th.
+    let (_, behind) = line.rsplit_once(')')?;
+    let mut fields = behind.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+/// Bytes that a process has had read from disks so far, in all its threads; 0 if that is not known.
+pub(crate) fn disk_read_bytes(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/io");
+    field(&path, "read_bytes").parse().unwrap_or(0)
 }
 
 /// Resident memory of a process now, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS")
+}
+
+/// What of it is pinned: registered with rings.
+pub(crate) fn pinned_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmPin")
+}
+
+fn status_kib(pid: u32, name: &str) -> u64 {
     let path = format!("/proc/{pid}/status");
-    field(&path, "VmRSS")
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap_or(0)
+    let kib = field(&path, name);
+    kib.trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 fn field(path: &str, name: &str) -> String {
@@ -168,4 +191,34 @@ fn said(program: &str, arguments: &[&str]) -> String {
     output.map_or("unknown".to_owned(), |output| {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_behind_whatever_name_a_process_has() {
+        let line = "7 (a) b (c) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 9 9 20 0 4 0 100";
+        assert_eq!(cpu_ticks(line), Some(300));
+        assert_eq!(cpu_ticks("7 (cut off"), None);
+    }
+
+    #[test]
+    fn threads_that_have_ended_keep_their_time() {
+        let me = std::process::id();
+        let before = cpu_ns(me);
+        let work = || {
+            let began = crate::clock::now_ns();
+            let mut ran = 0_u64;
+            // Of its own time, however busy the machine is.
+            while ran < SECOND_NS / 10 {
+                let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+                ran = u64::try_from(used.tv_nsec).unwrap_or(0);
+                assert!(crate::clock::now_ns() - began < 120 * SECOND_NS);
+            }
+        };
+        std::thread::spawn(work).join().unwrap();
+        assert!(cpu_ns(me) - before >= SECOND_NS / 20);
+    }
 }

@@ -10,12 +10,14 @@
 
 mod answers;
 mod cli;
+mod clients;
 mod clock;
 mod compare;
 mod connection;
 mod control;
 mod driver;
 mod frames;
+mod hop;
 mod lab;
 mod load;
 mod machine;
@@ -29,7 +31,9 @@ mod schedule;
 mod sink;
 mod store;
 mod suite;
+mod tally;
 mod times;
+mod tune;
 
 fn main() -> anyhow::Result<()> {
     cli::run()

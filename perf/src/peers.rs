@@ -64,7 +64,8 @@ fn signalled(pid: u32, signal: Signal) -> anyhow::Result<Pid> {
     Ok(pid)
 }
 
-fn is_running(pid: u32, runs: bool) {
+/// Whether a process runs that SIGINT is to end with us.
+pub(crate) fn is_running(pid: u32, runs: bool) {
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let _was = if runs {
         running.insert(pid)

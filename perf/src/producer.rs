@@ -7,7 +7,8 @@ use anyhow::ensure;
 use crate::clock;
 use crate::connection::Connection;
 use crate::frames::ProduceFrame;
-use crate::load::{Load, Tally};
+use crate::load::Load;
+use crate::tally::Tally;
 use crate::{answers, frames};
 
 /// Its requests go out in the order in which they were due, and its answers come in that order.
@@ -128,6 +129,10 @@ impl Producer {
         let now_ns = clock::now_ns();
         for intended_ns in self.due.iter().chain(&self.unanswered) {
             tally.unanswered(*intended_ns, now_ns);
+        }
+        let records = (self.shape.records * self.shape.batches) as u64;
+        for intended_ns in &self.due {
+            tally.unsent(*intended_ns, records);
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::answers;
 use crate::clock;
 use crate::connection::Connection;
 use crate::frames::{self, FetchFrame};
-use crate::load::Tally;
+use crate::tally::Tally;
 
 /// What a reader is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

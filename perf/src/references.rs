@@ -16,7 +16,7 @@ use crate::times::Times;
 const BLOCK: usize = 4096;
 const FILE_BYTES: u64 = 64 << 20;
 /// What is done before it counts.
-pub(crate) const WARM_UP: usize = 200;
+const WARM_UP: usize = 200;
 
 /// A zero-filled file, overwritten block by block: O_DIRECT, write and then fdatasync, by a thread that
 /// blocks in both. Removed when dropped.
@@ -160,6 +160,45 @@ pub(crate) fn round_trips(
     Ok(times)
 }
 
+/// Bytes a second that go from one plain thread to another when both spin and neither waits for the
+/// other, a MiB a call.
+pub(crate) fn stream(server_cpu: usize, client_cpu: usize, lasting_ns: u64) -> anyhow::Result<f64> {
+    const STEP: usize = 1 << 20;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let addr = listener.local_addr()?;
+    let server = move || -> anyhow::Result<()> {
+        machine::pin(server_cpu)?;
+        let mut stream = prepared(listener.accept()?.0, Wait::Spin)?;
+        let bytes = vec![7; STEP];
+        loop {
+            // It ends when the reader has had its time and leaves.
+            if send(&mut stream, &bytes).is_err() {
+                return Ok(());
+            }
+        }
+    };
+    let server = std::thread::spawn(server);
+    let rate = machine::on_cpu(client_cpu, || {
+        let mut stream = prepared(TcpStream::connect(addr)?, Wait::Spin)?;
+        let mut into = vec![0; STEP];
+        for _ in 0..WARM_UP {
+            ensure!(receive(&mut stream, &mut into)?, "the other side left");
+        }
+        let (mut total, began_ns) = (0_u64, clock::now_ns());
+        while total == 0 || clock::now_ns() < began_ns + lasting_ns {
+            ensure!(receive(&mut stream, &mut into)?, "the other side left");
+            total += STEP as u64;
+        }
+        Ok(total as f64 * 1e9 / (clock::now_ns() - began_ns) as f64)
+    });
+    let served = server
+        .join()
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the other side panicked")));
+    let rate = rate?;
+    served?;
+    Ok(rate)
+}
+
 fn prepared(stream: TcpStream, wait: Wait) -> anyhow::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_nonblocking(wait == Wait::Spin)?;
@@ -249,5 +288,12 @@ mod tests {
         };
         let times = round_trips(trip, cpus[0], cpus[cpus.len() - 1], 1_000_000).unwrap();
         assert!(times.len() > 0 && times.ns(0.5) > 0);
+    }
+
+    #[test]
+    fn a_stream_over_the_loopback_has_a_rate() {
+        let cpus = machine::usable_cpus().unwrap();
+        let rate = stream(cpus[0], cpus[cpus.len() - 1], 1_000_000).unwrap();
+        assert!(rate > 1e6, "{rate}");
     }
 }

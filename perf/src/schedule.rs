@@ -29,6 +29,15 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Of a load that begins at `start_ns`.
+    pub(crate) fn of(start_ns: u64, warm_up_ns: u64, lasting_ns: u64) -> Self {
+        let begin_ns = start_ns + warm_up_ns;
+        Self {
+            begin_ns,
+            end_ns: begin_ns + lasting_ns,
+        }
+    }
+
     pub(crate) fn has(&self, intended_ns: u64) -> bool {
         (self.begin_ns..self.end_ns).contains(&intended_ns)
     }

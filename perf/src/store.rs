@@ -17,6 +17,9 @@ pub(crate) struct Configuration {
     pub(crate) against: String,
     /// Which build of the broker, as far as it is known: [`build_of`].
     pub(crate) build: String,
+    /// Which build of this program: another one may measure something else under the same name.
+    #[serde(default)]
+    pub(crate) generator: String,
     pub(crate) kind: String,
     pub(crate) broker_cpu: usize,
     pub(crate) client_cpus: Vec<usize>,
@@ -32,6 +35,11 @@ pub(crate) fn build_of(binary: &Path) -> String {
         format!("{len} bytes of {}", since.as_millis())
     });
     written.unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// The same of this program.
+pub(crate) fn own_build() -> String {
+    std::env::current_exe().map_or("unknown".to_owned(), |path| build_of(&path))
 }
 
 /// One row of one round.
@@ -59,32 +67,34 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens or makes one. One of another run is refused.
+    /// Opens or makes one. One of another run is refused. Returns the machine as it was when the run
+    /// began: what the rows are of.
     pub(crate) fn open(
         dir: &Path,
         configuration: &Configuration,
         machine: &Machine,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, Machine)> {
         fs::create_dir_all(dir.join("rows"))?;
         let path = dir.join("run.json");
-        match fs::read_to_string(&path) {
+        let began_on = match fs::read_to_string(&path) {
             Ok(text) => {
-                let (found, _): (Configuration, Machine) =
+                let (found, began_on): (Configuration, Machine) =
                     serde_json::from_str(&text).context("run.json")?;
                 ensure!(
                     found == *configuration,
                     "{} has the rows of another run ({found:?}): choose another --out or remove it",
                     dir.display()
                 );
+                began_on
             }
-            Err(_) => fs::write(
-                &path,
-                serde_json::to_string_pretty(&(configuration, machine))?,
-            )?,
-        }
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+            Err(_) => {
+                let text = serde_json::to_string_pretty(&(configuration, machine))?;
+                fs::write(&path, text)?;
+                machine.clone()
+            }
+        };
+        let dir = dir.to_owned();
+        Ok((Self { dir }, began_on))
     }
 
     /// One that is there.
@@ -142,28 +152,43 @@ impl Store {
     }
 }
 
-/// Where brokers have their data during a run. What a run that was broken off has left goes first.
-pub(crate) struct Scratch(PathBuf);
+/// Where brokers have their data during a run. What a run that was broken off has left goes first; a
+/// directory that is not one of these, and one that another run uses now, is refused.
+pub(crate) struct Scratch {
+    path: PathBuf,
+    /// Held while it is in use.
+    _lock: fs::File,
+}
+
+/// In each such directory.
+const MARK: &str = "made-by-tailwater-perf";
 
 impl Scratch {
     pub(crate) fn new(out: &Path) -> anyhow::Result<Self> {
         let path = out.join("tailwater-perf-scratch");
+        let lock = fs::File::create(out.join("tailwater-perf.lock"))?;
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&lock, operation)
+            .with_context(|| format!("another run uses {} now", out.display()))?;
         if path.exists() {
+            let is_ours = path.join(MARK).exists();
+            ensure!(is_ours, "{} is not of a run: remove it", path.display());
             fs::remove_dir_all(&path)?;
         }
         fs::create_dir_all(&path)?;
-        Ok(Self(path))
+        fs::write(path.join(MARK), "")?;
+        Ok(Self { path, _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays is removed by the next run.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -224,6 +249,7 @@ mod tests {
             suite: "quick".into(),
             against: "here".into(),
             build: String::new(),
+            generator: String::new(),
             kind: "other".into(),
             broker_cpu: 0,
             client_cpus: vec![1],
@@ -253,9 +279,9 @@ mod tests {
     fn a_run_goes_on_where_it_was_and_another_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let machine = Machine::describe(dir.path()).unwrap();
-        let store = Store::open(dir.path(), &configuration(), &machine).unwrap();
+        let (store, _) = Store::open(dir.path(), &configuration(), &machine).unwrap();
         store.put(&record(0, 1000)).unwrap();
-        let again = Store::open(dir.path(), &configuration(), &machine).unwrap();
+        let (again, _) = Store::open(dir.path(), &configuration(), &machine).unwrap();
         assert!(again.has("row", 0) && !again.has("row", 1));
         let other = Configuration {
             against: "there".into(),
@@ -265,20 +291,40 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_that_was_broken_off_has_left_is_removed() {
+    fn what_a_run_that_was_broken_off_has_left_is_removed_and_what_is_not_ours_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("tailwater-perf-scratch/broker")).unwrap();
+        let path = dir.path().join("tailwater-perf-scratch");
+        fs::create_dir_all(path.join("broker")).unwrap();
+        assert!(Scratch::new(dir.path()).is_err(), "it has no mark");
+        assert!(path.join("broker").exists());
+        fs::write(path.join(MARK), "").unwrap();
         let scratch = Scratch::new(dir.path()).unwrap();
-        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        assert!(!path.join("broker").exists());
+        assert!(Scratch::new(dir.path()).is_err(), "it is in use");
+        assert!(scratch.path().exists());
         drop(scratch);
-        assert!(!dir.path().join("tailwater-perf-scratch").exists());
+        assert!(!path.exists());
+        Scratch::new(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn rows_are_of_the_machine_that_they_were_measured_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Machine::describe(dir.path()).unwrap();
+        let then = Machine {
+            commit: "the one before".into(),
+            ..now.clone()
+        };
+        Store::open(dir.path(), &configuration(), &then).unwrap();
+        let (_, told) = Store::open(dir.path(), &configuration(), &now).unwrap();
+        assert_eq!(told.commit, "the one before");
     }
 
     #[test]
     fn rounds_are_merged_into_one_histogram() {
         let dir = tempfile::tempdir().unwrap();
         let machine = Machine::describe(dir.path()).unwrap();
-        let store = Store::open(dir.path(), &configuration(), &machine).unwrap();
+        let (store, _) = Store::open(dir.path(), &configuration(), &machine).unwrap();
         store.put(&record(1, 9000)).unwrap();
         store.put(&record(0, 1000)).unwrap();
         let rows = merge(&store.records().unwrap()).unwrap();

@@ -39,6 +39,11 @@ impl Times {
         self.0.saturating_record(ns);
     }
 
+    /// So many more, all of them that long.
+    pub(crate) fn record_many(&mut self, ns: u64, count: u64) {
+        self.0.saturating_record_n(ns, count);
+    }
+
     /// All of the other's, too.
     pub(crate) fn merge(&mut self, other: &Times) {
         self.0.add(&other.0).expect("all have the same bounds");

@@ -13,7 +13,7 @@ use crate::driver;
 use crate::lab::{Lab, LabPlan};
 use crate::machine::{self, Machine};
 use crate::report::{Page, number};
-use crate::store::{Configuration, Record, Scratch, Store, build_of};
+use crate::store::{Configuration, Record, Scratch, Store, build_of, own_build};
 use crate::suite::Row;
 use crate::times::Times;
 use goals::{Figure, Pair, Side};
@@ -45,13 +45,14 @@ pub(crate) fn run(plan: ComparePlan) -> anyhow::Result<()> {
             .trim()
             .to_owned(),
         build: build_of(&plan.broker),
+        generator: own_build(),
         kind: "tailwater".to_owned(),
         broker_cpu: plan.broker_cpu,
         client_cpus: plan.client_cpus.clone(),
         rounds: plan.rounds,
         slice_ms,
     };
-    let store = Store::open(&plan.out, &configuration, &machine)?;
+    let (store, machine) = Store::open(&plan.out, &configuration, &machine)?;
     let mut pairs = goals::pairs();
     pairs.retain(|pair| pair.what.contains(&plan.only));
     let needs = |name: &str| {
@@ -88,7 +89,7 @@ fn lab_plan(plan: &ComparePlan, scratch: PathBuf) -> anyhow::Result<LabPlan> {
         broker: Some(plan.broker.clone()),
         broker_flags: plan.broker_flags.clone(),
         scratch,
-        broker_cpu: plan.broker_cpu,
+        broker_cpus: vec![plan.broker_cpu],
         client_cpus: plan.client_cpus.clone(),
         slice_ns: u64::try_from(plan.slice.as_nanos())?,
         with_kafka: plan.with_kafka,
@@ -214,7 +215,9 @@ fn tell(
     page.text(
         "A ratio is of the medians over rounds; its interval is a bootstrap over rounds. Met or not met is \
          said only when the whole interval lies on one side of the goal. Noise is the same side measured \
-         twice a round. Times are microseconds from when a request was meant to be sent.",
+         twice a round. Times are microseconds from when a request was meant to be sent. While a side is \
+         measured, all others that run stand still (SIGSTOP), and what they have written is on the disk; \
+         Kafka is given a longer broker.session.timeout.ms for that, and is otherwise as it comes.",
     );
     page.table(&HEAD, &rows);
     page.heading("What an acknowledgement survives");

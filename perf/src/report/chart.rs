@@ -1,4 +1,4 @@
-//! Line charts as SVG: microseconds on a logarithmic axis.
+//! Line charts as SVG, on a logarithmic axis.
 
 use std::fmt::Write;
 
@@ -21,6 +21,8 @@ pub(crate) struct Line {
 /// A chart.
 pub(crate) struct Chart {
     pub(crate) title: String,
+    /// Of the vertical axis.
+    pub(crate) unit: &'static str,
     pub(crate) x_title: String,
     pub(crate) x: Axis,
     pub(crate) lines: Vec<Line>,
@@ -43,8 +45,9 @@ impl Chart {
         let height = TOP + PLOT_HEIGHT + 50.0 + legend;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\
-             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}, us</text>",
-            escape(&self.title)
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}, {}</text>",
+            escape(&self.title),
+            escape(self.unit)
         );
         let (low, high) = self.decades();
         for decade in low..=high {
@@ -109,11 +112,12 @@ impl Chart {
             put(
                 svg,
                 format_args!(
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"><title>{}: {} us</title></circle>",
+                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"><title>{}: {} {}</title></circle>",
                     point.0,
                     point.1,
                     escape(&line.name),
-                    number(value)
+                    number(value),
+                    escape(self.unit)
                 ),
             );
         }

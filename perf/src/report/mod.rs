@@ -140,7 +140,9 @@ pub(crate) fn write(
     ]);
     page.text(
         "Times are microseconds from when a request was meant to be sent. Rounds are merged as histograms; \
-         a figure that is not a time is the median of the rounds, with their range.",
+         a figure that is not a time is the median of the rounds, with their range. While a row is measured, \
+         all other brokers that the run has started stand still (SIGSTOP), and what they have written is on \
+         the disk; Kafka is given a longer broker.session.timeout.ms for that, and is otherwise as it comes.",
     );
     for (suite, title) in SUITES.iter().chain([&KAFKA]) {
         let of: Vec<&Merged> = rows.iter().filter(|row| row.suite == *suite).collect();
@@ -161,7 +163,8 @@ pub(crate) fn write(
     Ok(())
 }
 
-const HEAD: [&str; 11] = [
+/// The columns of [`cells`].
+pub(crate) const HEAD: [&str; 11] = [
     "",
     "an acknowledgement survives",
     "p50",
@@ -175,7 +178,8 @@ const HEAD: [&str; 11] = [
     "figures",
 ];
 
-fn cells(row: &Merged) -> Vec<String> {
+/// A row of the table.
+pub(crate) fn cells(row: &Merged) -> Vec<String> {
     let mut cells = vec![row.title.clone(), row.survives.clone()];
     match row.histograms.get("latency") {
         Some(times) => {
@@ -253,6 +257,7 @@ fn chart_of(suite: &str, title: &str, rows: &[&Merged]) -> Option<Chart> {
     let x = Axis::Names(names.collect());
     (!lines.is_empty()).then(|| Chart {
         title: title.to_owned(),
+        unit: "us",
         x_title: String::new(),
         x,
         lines,
@@ -278,6 +283,7 @@ fn rates(title: &str, rows: &[&Merged]) -> Option<Chart> {
     let x_title = "records a second".to_owned();
     (!lines.is_empty()).then(|| Chart {
         title: title.to_owned(),
+        unit: "us",
         x_title,
         x: Axis::Logarithmic,
         lines,
@@ -313,13 +319,14 @@ mod tests {
             suite: "quick".into(),
             against: "<here>".into(),
             build: String::new(),
+            generator: String::new(),
             kind: "other".into(),
             broker_cpu: 0,
             client_cpus: vec![1],
             rounds: 1,
             slice_ms: 1,
         };
-        let store = Store::open(dir.path(), &configuration, &machine).unwrap();
+        let (store, _) = Store::open(dir.path(), &configuration, &machine).unwrap();
         let mut times = Times::default();
         (1..=1000).for_each(|ns| times.record(ns * 1000));
         let record = |id: &str, suite: &str, absent: Option<&str>| Record {

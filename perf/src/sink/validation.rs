@@ -4,7 +4,8 @@
 use super::*;
 use crate::clock::SECOND_NS;
 use crate::frames::Shape;
-use crate::load::{self, Load, Outcome, Pace};
+use crate::load::{self, Load, Pace};
+use crate::tally::Outcome;
 use crate::times::Times;
 
 const STALL: Stall = Stall {

@@ -56,8 +56,12 @@ pub(crate) enum Work {
     RoundTrip { wait: Wait },
     /// O_DIRECT reads of a MiB, one after the other.
     DirectReads,
-    /// Answers of a MiB over the loopback, one after the other, both sides blocking.
+    /// A stream over the loopback, both sides spinning.
     Loopback,
+    /// A message from one shard to another, both spinning: half of a call's round trip.
+    Hop,
+    /// A producer that is not ours, as it comes, as fast as it goes.
+    Client { client: Client, on: On },
     /// A load on a real Kafka of one node on the broker's core, warmed up before.
     Kafka(Workload),
     /// Redis, appendfsync always.
@@ -70,6 +74,23 @@ pub(crate) enum Work {
     Restart,
     /// A load on a broker of its own, started for the row as it says.
     Own { start: Own, load: Workload },
+    /// A producer that is not ours on such a broker.
+    OwnClient { start: Own, client: Client },
+}
+
+/// A producer that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Client {
+    Librdkafka,
+    Java,
+}
+
+/// What it produces to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Broker,
+    Discard,
+    Kafka,
 }
 
 /// Which of the two cores.
@@ -111,6 +132,9 @@ pub(crate) enum Beside {
     /// Another topic, of so many MiB, is read from its begin again and again, as fast as it goes.
     Backfill {
         mib: u64,
+        /// They exceed what the broker keeps in memory, so that they come from the disk: where they
+        /// do not, the row is absent.
+        from_disk: bool,
     },
     /// The topic itself has so many MiB already, which a reader has yet to read.
     Backlog {

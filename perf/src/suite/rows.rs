@@ -122,7 +122,7 @@ fn references() -> Vec<Row> {
         ),
         row(
             "loopback",
-            "the loopback: answers of a MiB, one after the other",
+            "the loopback: a stream, both sides spin",
             NOTHING,
             Work::Loopback,
         ),
@@ -323,7 +323,10 @@ fn readers(extent: Extent, load: Add<'_>) {
         "5,000/s, nobody reads",
         Workload::at(5000),
     );
-    let beside = Beside::Backfill { mib };
+    let beside = Beside::Backfill {
+        mib,
+        from_disk: false,
+    };
     let alone = Workload {
         connections: 0,
         beside,
@@ -445,6 +448,7 @@ fn own(extent: Extent) -> Vec<Row> {
         "kill -9 under load to the first answer, ms".to_owned(),
         Work::Restart,
     ));
+    rows.extend(from_disk(extent));
     if extent == Extent::Full {
         let start = Own {
             shards: 1,
@@ -466,6 +470,57 @@ fn own(extent: Extent) -> Vec<Row> {
         rows.push(spin);
     }
     rows
+}
+
+/// Old data that no memory holds: of a broker that has little of it.
+fn from_disk(extent: Extent) -> Vec<Row> {
+    let mib = if extent == Extent::Quick { 256 } else { 1024 };
+    let beside = Beside::Backfill {
+        mib,
+        from_disk: true,
+    };
+    let row = |suite, id: &str, title: String, survives, load| Row {
+        id: format!("{suite}-{id}"),
+        suite,
+        title: format!("{title}, --memory 64MiB"),
+        survives,
+        work: Work::Own {
+            start: Own {
+                shards: 1,
+                on: Core::Broker,
+                poll: "park",
+                flags: &["--memory", "64MiB"],
+            },
+            load,
+        },
+    };
+    let alone = Workload {
+        connections: 0,
+        beside,
+        ..Workload::plain()
+    };
+    let producing = Workload {
+        beside,
+        ..Workload::at(5000)
+    };
+    let title = format!("one reader of {mib} MiB from the disk");
+    vec![
+        row("consume", "cold", title, NOTHING, alone),
+        row(
+            "backfill",
+            "without-small",
+            "5,000/s, nobody reads".to_owned(),
+            POWER,
+            Workload::at(5000),
+        ),
+        row(
+            "backfill",
+            "cold",
+            format!("5,000/s beside a reader of {mib} MiB from the disk"),
+            POWER,
+            producing,
+        ),
+    ]
 }
 
 #[cfg(test)]
