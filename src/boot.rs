@@ -44,9 +44,12 @@ pub(crate) fn kafka_keys()
 const WAL_BYTES_MIN: u64 = 32 << 20;
 const MEMORY_BYTES_MIN: u64 = 32 << 20;
 const SHARDS_MAX: u16 = 256;
+/// No disk syncs faster, and no client waits longer.
+const LATENCY_TARGET_MIN: Duration = Duration::from_micros(10);
+const LATENCY_TARGET_MAX: Duration = Duration::from_secs(60);
 
 /// Kafka's key.
-const CONNECTIONS_MAX: &str = "max.connections";
+pub(crate) const CONNECTIONS_MAX: &str = "max.connections";
 
 /// The server's configuration.
 ///

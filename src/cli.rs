@@ -1,5 +1,5 @@
-//! The command line: `serve`, `config --example`, `verify DIR`. The flags of `serve` are made
-//! from the table in `settings`.
+//! The command line: `serve`, `config --example`, `verify DIR`, `doctor`. The flags of `serve`, which
+//! `doctor` takes too, are made from the table in `settings`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +22,13 @@ pub(crate) enum Action {
         /// Its write-ahead log, when that has a directory of its own.
         wal_dir: Option<PathBuf>,
     },
+    /// Look at what a broker started so would depend on.
+    Doctor {
+        /// As of `serve`.
+        line: CommandLine,
+        /// For programs.
+        json: bool,
+    },
 }
 
 /// Reads the arguments; clap answers `--help`, `--version` and nonsense itself.
@@ -36,6 +43,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Action,
                 .expect("clap requires it"),
             wal_dir: of.get_one::<PathBuf>("wal-dir").cloned(),
         },
+        Some(("doctor", of)) => Action::Doctor {
+            line: command_line(of),
+            json: of.get_flag("json"),
+        },
         Some((_, of)) => Action::Serve(command_line(of)),
         None => unreachable!("clap requires a subcommand"),
     })
@@ -47,7 +58,8 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(serve())
+        .subcommand(with_settings(Command::new("serve").about("Run the broker")))
+        .subcommand(doctor())
         .subcommand(
             Command::new("config")
                 .about("Print a commented configuration file with every key at its default")
@@ -77,9 +89,18 @@ fn command() -> Command {
         )
 }
 
-fn serve() -> Command {
-    let command = Command::new("serve")
-        .about("Run the broker")
+fn doctor() -> Command {
+    let about = "Look at what a broker with these settings depends on, and say what to change; alters nothing";
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("Print an array of objects");
+    with_settings(Command::new("doctor").about(about).arg(json))
+}
+
+/// With a flag for each key, and `--config` and `--set`.
+fn with_settings(command: Command) -> Command {
+    let command = command
         .arg(
             Arg::new("config")
                 .long("config")
@@ -180,6 +201,15 @@ mod tests {
             let shards = ("shards", "2".to_owned());
             assert_eq!(line.flags, [shards, ("shard-direct", value.to_owned())]);
         }
+    }
+
+    #[test]
+    fn the_doctor_takes_what_serve_takes() {
+        let words = ["tailwater", "doctor", "--json", "--shards", "2"];
+        let Ok(Action::Doctor { line, json: true }) = parsed(&words) else {
+            panic!("doctor")
+        };
+        assert_eq!(line.flags, [("shards", "2".to_owned())]);
     }
 
     #[test]

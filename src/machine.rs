@@ -51,7 +51,8 @@ pub(crate) fn connections_max(shards: usize, wal_bytes: u64) -> (usize, u64) {
     (connections_within(limit, shards, wal_bytes), limit)
 }
 
-fn connections_within(limit: u64, shards: usize, wal_bytes: u64) -> usize {
+/// The same of a given limit of open files.
+pub(crate) fn connections_within(limit: u64, shards: usize, wal_bytes: u64) -> usize {
     let of_shard = FILES_OF_SHARD + wal_bytes.div_ceil(WAL_FILE_BYTES);
     let kept = FILES_OF_BROKER.saturating_add(of_shard.saturating_mul(shards as u64));
     usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX)

@@ -5,6 +5,7 @@
 
 mod boot;
 mod cli;
+mod doctor;
 mod machine;
 mod settings;
 mod start_block;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Action::Verify { dir, wal_dir } => verify::verify(&dir, wal_dir.as_deref()),
+        Action::Doctor { line, json } => doctor::doctor(&line, json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,9 +21,14 @@ pub(crate) fn ensure(shards: usize) -> Result<(), BootError> {
     })
 }
 
+/// What the limit has to allow for that many shards.
+pub(crate) fn needed_bytes(shards: usize) -> u64 {
+    FLOOR_BYTES.max(SHARD_BYTES.saturating_mul(shards as u64))
+}
+
 /// As [`ensure`], with `set` to try a new limit.
 fn ensure_with(shards: usize, now: Rlimit, set: impl Fn(Rlimit) -> bool) -> Result<(), BootError> {
-    let needed_bytes = FLOOR_BYTES.max(SHARD_BYTES * shards as u64);
+    let needed_bytes = needed_bytes(shards);
     // None is no limit at all.
     if now.current.is_none_or(|soft| soft >= needed_bytes) {
         return Ok(());

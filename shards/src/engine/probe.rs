@@ -74,6 +74,20 @@ pub(crate) fn direct_io(dir: &Path) -> Result<(), BootError> {
     }
 }
 
+/// The same with a file that never has a name: `Unsupported` where there are none.
+pub(crate) fn unnamed_direct_io(dir: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT | OFlags::TMPFILE;
+    match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            drop::<OwnedFd>(file);
+            Ok(true)
+        }
+        Err(Errno::INVAL) => Ok(false),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => Err(io::ErrorKind::Unsupported.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 fn named_direct_io(dir: &Path) -> io::Result<Result<(), BootError>> {
     let path = dir.join(format!("{PROBE_NAME}-{}", std::process::id()));
     let plain = fs::OpenOptions::new()

@@ -213,7 +213,7 @@ fn make_ring() -> Result<IoUring, Refused> {
 }
 
 /// Whether this kernel's rings do all that is asked of them here.
-fn probe_ring() -> Result<(), BootError> {
+pub(crate) fn probe_ring() -> Result<(), BootError> {
     let lacks = |missing| BootError::UringLacks {
         missing,
         release: probe::release(),
