@@ -11,7 +11,8 @@ use tailwater_server::{Advertised, ConnectionLimits, Engine, Poll, ServerConfig,
 
 use crate::machine;
 use crate::settings::{
-    BrokerKeys, Settings, SettingsError, Source, cpu_list, number, size, socket_address, words,
+    BrokerKeys, Settings, SettingsError, Source, cpu_list, duration, number, size, socket_address,
+    words,
 };
 
 /// Kafka's broker keys, as the `broker` crate knows them.
@@ -82,6 +83,9 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
                 text,
                 &[("glommio", Engine::Glommio), ("uring", Engine::Uring)],
             )
+        })?,
+        latency_target: settings.parse("latency-target", |text| {
+            duration(text, LATENCY_TARGET_MIN, LATENCY_TARGET_MAX)
         })?,
         memory_bytes: settings
             .parse("memory", |text| at_least(text, MEMORY_BYTES_MIN))?

@@ -3,6 +3,7 @@
 //! Owns the bundle that each shard is started with. All of it has one writer a cell, the shard,
 //! and is readable on any thread, also after the shards have ended.
 
+use crate::acknowledgements::Acknowledgements;
 use crate::boot::Poll;
 use crate::context;
 use crate::counters::Counters;
@@ -18,6 +19,8 @@ pub struct Figures {
     pub latencies: Latencies,
     /// How long the shards worked.
     pub work: Work,
+    /// Durable acknowledgements against a target, if there is one.
+    pub acknowledgements: Acknowledgements,
 }
 
 impl Figures {
@@ -27,6 +30,7 @@ impl Figures {
             counters: Counters::new(shards),
             latencies: Latencies::new(shards),
             work: Work::new(shards, poll),
+            acknowledgements: Acknowledgements::new(shards),
         }
     }
 }

@@ -14,6 +14,7 @@
     reason = "this crate is where clocks, threads, sockets and std::fs are wrapped"
 )]
 
+mod acknowledgements;
 mod allocator;
 mod boot;
 mod buf;
@@ -30,6 +31,7 @@ mod io_class;
 mod latency;
 mod mesh;
 mod net;
+mod nice;
 mod open_files;
 pub mod planted;
 mod shutdown;
@@ -39,6 +41,7 @@ mod task;
 mod time;
 mod work;
 
+pub use acknowledgements::{Acknowledged, Acknowledgements, record_acknowledgement};
 pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
 pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf, allocation_of};
 pub use context::{ShardId, in_shard, shard, shard_count};
@@ -48,13 +51,14 @@ pub use examine::{Space, locked_bytes_needed, probe_direct_io, probe_engine, spa
 pub use fatal::fatal;
 pub use figures::{Figures, figures};
 pub use file::{File, OpenOptions};
-pub use io_class::{ClassStats, IoClass, IoStats, io_stats};
+pub use io_class::{ClassStats, FULL_SHARE, IoClass, IoStats, io_stats, set_background_share};
 pub use latency::{
     AtPercentile, Histogram, KINDS_MAX, Latencies, STAGES, Snapshot, Stage, StageTimes,
     record_latency,
 };
 pub use mesh::*;
 pub use net::{Accepted, Listener, Stream};
+pub use nice::give_way_to_shards;
 pub use open_files::raise_open_files;
 pub use shutdown::Shutdown;
 pub use task::{Task, TaskPanicked, caught_panics, spawn, yield_now};

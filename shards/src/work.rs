@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::boot::Poll;
-use crate::context::ShardId;
+use crate::context::{self, ShardId};
 
 /// One shard's, away from other shards' cache lines.
 #[repr(align(128))]
@@ -20,6 +20,8 @@ struct Row {
     thread: AtomicI32,
     /// What it has added up itself, and what its thread had used at its end.
     nanos: AtomicU64,
+    /// Moves while the shard polls tasks.
+    beats: AtomicU64,
 }
 
 /// The work of all shards of a process. Clones are the same cells.
@@ -72,6 +74,22 @@ impl Work {
         row.nanos.store(nanos(used), Ordering::Release);
     }
 
+    /// For the shard itself only: it polls a task.
+    pub(crate) fn beat(&self, shard: ShardId) {
+        let cell = &self.row(shard).beats;
+        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// A number that is another one whenever the shard has polled a task in another tick of the
+    /// kernel's: one that stays as it was for seconds is that of a shard that stands still. Every
+    /// shard has something to do each second. Simulated shards have none.
+    ///
+    /// # Panics
+    /// If the process has no such shard.
+    pub fn beats(&self, shard: ShardId) -> u64 {
+        self.row(shard).beats.load(Ordering::Relaxed)
+    }
+
     /// For the shard itself only: a poll has done something, for so long.
     pub(crate) fn add(&self, shard: ShardId, worked: Duration) {
         let cell = &self.row(shard).nanos;
@@ -93,6 +111,11 @@ impl Work {
             (false, thread) => processor_time_of(thread).unwrap_or(added),
         }
     }
+}
+
+/// The current shard polls a task.
+pub(crate) fn beat() {
+    context::with_current(|context| context.figures.work.beat(context.id));
 }
 
 fn nanos(duration: Duration) -> u64 {

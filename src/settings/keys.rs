@@ -119,6 +119,12 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "What the shards run on: `glommio` (Linux 5.8 or newer) or `uring`, our own executor (Linux 5.19 or newer, better 6.1).",
     },
     Key {
+        name: "latency-target",
+        shape: "TIME",
+        default: None,
+        doc: "What 999 of 1,000 durable acknowledgements are to take at most, such as 5ms: reads of old data, segments written behind and maintenance give way for it. Default: none, and they do not.",
+    },
+    Key {
         name: "memory",
         shape: "SIZE",
         default: None,

@@ -205,7 +205,7 @@ impl Settings {
     }
 }
 
-pub(crate) use parse::{cpu_list, number, size, socket_address, words};
+pub(crate) use parse::{cpu_list, duration, number, size, socket_address, words};
 
 /// All names that may be set, and their environment spelling.
 struct Known {

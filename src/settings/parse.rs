@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A whole number within `least..=most`.
 pub(crate) fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
@@ -23,6 +24,28 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
         .map_err(|_| "expected a size such as 268435456, 256MiB or 1GiB".to_owned())
+}
+
+/// A time within `least..=most`: `500us`, `5ms`, `1s`.
+pub(crate) fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let expected =
+        || format!("expected a time such as 500us, 5ms or 1s, from {least:?} to {most:?}");
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let micros = match unit.trim() {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        _ => return Err(expected()),
+    };
+    let time = Duration::from_micros(number.saturating_mul(micros));
+    if (least..=most).contains(&time) {
+        Ok(time)
+    } else {
+        Err(expected())
+    }
 }
 
 /// An address to listen on. A name is resolved; its first address counts.

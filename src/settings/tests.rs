@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 struct Names;
@@ -90,6 +92,26 @@ fn sizes_take_units() {
     assert_eq!(size("4096"), Ok(4096));
     assert_eq!(size("64KiB"), Ok(65536));
     assert!(size("many").is_err());
+}
+
+#[test]
+fn times_take_a_unit_and_have_bounds() {
+    let within = |text| duration(text, Duration::from_micros(10), Duration::from_secs(60));
+    assert_eq!(within("500us"), Ok(Duration::from_micros(500)));
+    assert_eq!(within(" 5 ms"), Ok(Duration::from_millis(5)));
+    assert_eq!(within("60s"), Ok(Duration::from_secs(60)));
+    for bad in [
+        "",
+        "5",
+        "ms",
+        "5m",
+        "-5ms",
+        "9us",
+        "61s",
+        "99999999999999999999s",
+    ] {
+        assert!(within(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::counters::{Counter, count};
-use crate::work::Work;
+use crate::work::{self, Work};
 
 /// How long a poll may hold the loop: everything else of the shard waits for its end, the
 /// acknowledgements of other connections too.
@@ -105,6 +105,7 @@ impl StallWatch {
 
     #[cold]
     fn look(&self, coarse: Duration) {
+        work::beat();
         self.first_of_tick.set(Look {
             coarse,
             at: read(ClockId::Monotonic),

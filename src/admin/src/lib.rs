@@ -1,18 +1,21 @@
 //! What the broker tells its operator over HTTP: metrics, health, and where the time goes.
 //!
 //! Owns a listener and one thread of its own, pinned nowhere, with tokio and axum on it; nothing of
-//! it runs on a shard. What it tells it reads from cells that the shards write; its thread
-//! takes processor time where every core has a shard. It must not know how anything is served or stored, and it changes nothing.
+//! it runs on a shard. What it tells it reads from cells that the shards write; where every core has a
+//! shard its thread gives way to them. It must not know how anything is served or stored, and it changes
+//! nothing.
 //!
 //! Bounds, for clients that mean harm: see [`limits`]. A client beyond [`limits::CONNECTIONS_MAX`]
-//! waits, unaccepted; a request that comes too slowly or is too large ends its connection, and a
-//! connection ends by itself, whatever it does. Nothing is kept between requests.
+//! has the one closed that did nothing for longest; a request that comes too slowly or is too large ends its connection, and a
+//! connection ends by itself, whatever it does. Between requests one text of metrics is kept.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "a thread, a clock and sockets of its own, beside the shards"
 )]
 
+mod budget;
+mod connections;
 mod http;
 mod latency;
 mod limits;
@@ -78,6 +81,9 @@ impl Admin {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
+                if let Err(error) = tailwater_shards::give_way_to_shards() {
+                    tracing::warn!("the admin thread does not give way to shards: {error}");
+                }
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!("the admin listener ended: {error}");
                 }

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use tailwater_shards::{Counter, Histogram, ShardId, Stage};
+use tailwater_shards::{Counter, FULL_SHARE, Histogram, ShardId, Stage};
 use tailwater_wire::ApiKey;
 
 use crate::latency::name_of;
@@ -41,6 +41,7 @@ fn write_all(out: &mut String, watched: &Watched) -> fmt::Result {
         return Ok(());
     };
     work(out, serving)?;
+    acknowledgements(out, serving)?;
     counters(out, serving)?;
     requests(out, serving)?;
     stages(out, serving)
@@ -72,6 +73,59 @@ fn work(out: &mut String, serving: &Serving) -> fmt::Result {
     )?;
     for shard in serving.shards() {
         let share = serving.utilisation(shard);
+        writeln!(out, "{name}{{shard=\"{}\"}} {share}", shard.0)?;
+    }
+    Ok(())
+}
+
+/// Of a broker that has a latency target.
+fn acknowledgements(out: &mut String, serving: &Serving) -> fmt::Result {
+    let told = &serving.figures.acknowledgements;
+    let Some(target) = told.target() else {
+        return Ok(());
+    };
+    let name = "tailwater_latency_target_seconds";
+    head(
+        out,
+        name,
+        "gauge",
+        "What 999 of 1,000 durable acknowledgements are to take at most.",
+    )?;
+    writeln!(out, "{name} {}", target.as_secs_f64())?;
+    let name = "tailwater_latency_error_budget_remaining_ratio";
+    let help = "What is left of the late acknowledgements that the last hour may have; below 0 there were more.";
+    head(out, name, "gauge", help)?;
+    writeln!(out, "{name} {}", serving.budget_remaining())?;
+    let name = "tailwater_durable_acknowledgements_total";
+    head(out, name, "counter", "Durable acknowledgements.")?;
+    for shard in serving.shards() {
+        writeln!(
+            out,
+            "{name}{{shard=\"{}\"}} {}",
+            shard.0,
+            told.of_shard(shard).all
+        )?;
+    }
+    let name = "tailwater_late_acknowledgements_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Of these, those that took longer than the target.",
+    )?;
+    for shard in serving.shards() {
+        writeln!(
+            out,
+            "{name}{{shard=\"{}\"}} {}",
+            shard.0,
+            told.of_shard(shard).late
+        )?;
+    }
+    let name = "tailwater_background_share_ratio";
+    let help = "What the background is left of the operations that it may have on the device.";
+    head(out, name, "gauge", help)?;
+    for shard in serving.shards() {
+        let share = f64::from(told.share(shard)) / f64::from(FULL_SHARE);
         writeln!(out, "{name}{{shard=\"{}\"}} {share}", shard.0)?;
     }
     Ok(())

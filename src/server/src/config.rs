@@ -111,6 +111,9 @@ pub struct ServerConfig {
     pub poll: Poll,
     /// What the shards run on.
     pub engine: Engine,
+    /// 99.9 of a hundred durable acknowledgements are to take no longer: the background gives way for it.
+    /// `None` leaves the background what it may always have.
+    pub latency_target: Option<Duration>,
     /// Memory for all shards together, in bytes: request frames, write buffers and read caches.
     pub memory_bytes: u64,
     /// Bounds on connections.
@@ -202,6 +205,7 @@ pub(crate) mod tests {
             cpus: vec![0, 1],
             poll: Poll::Park,
             engine: Engine::Glommio,
+            latency_target: None,
             memory_bytes,
             limits: ConnectionLimits::default(),
             broker: BTreeMap::new(),

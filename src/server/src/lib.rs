@@ -35,6 +35,7 @@ mod hand_out;
 mod handlers;
 mod identity;
 mod large_replies;
+mod latency_target;
 mod limits;
 mod program;
 mod registry;

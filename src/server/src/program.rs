@@ -23,6 +23,7 @@ use crate::error::StartError;
 use crate::gate::Gate;
 use crate::hand_out::HandOut;
 use crate::identity::Identity;
+use crate::latency_target;
 use crate::limits::{DRAIN_GATE_MAX, DRAIN_MAX, MESH_CAPACITY, STORAGE_SHUTDOWN_MAX};
 use crate::server::StartInfo;
 use crate::shard::Shard;
@@ -195,6 +196,9 @@ impl Node {
 
     async fn boot(&self, seed: Seed) -> Result<(), StartError> {
         let booted = boot::start(&self.program, self.broker_mesh.clone(), seed).await?;
+        if let Some(target) = self.program.config.latency_target {
+            latency_target::start(target, booted.storage.clone());
+        }
         *self.standing.borrow_mut() = Some(Standing {
             booted,
             servers: None,

@@ -5,7 +5,7 @@
 //! histograms, which cost the shard some plain adds a request: see `tailwater_shards::Latencies`.
 
 use tailwater_broker::produce::ProduceTimes;
-use tailwater_shards::{Instant, Stage, StageTimes, now, record_latency};
+use tailwater_shards::{Instant, Stage, StageTimes, now, record_acknowledgement, record_latency};
 use tailwater_wire::ApiKey;
 
 /// The stamps of one request. They never decrease in the order of the fields, those of a produce
@@ -72,7 +72,12 @@ impl Stages {
         let Some(api) = self.api else { return };
         // A key that no number stands for is none of the table's.
         if let Ok(kind) = usize::try_from(api as i16) {
-            record_latency(kind, &self.times());
+            let times = self.times();
+            record_latency(kind, &times);
+            // One that waited for a sync: it survives a power cut.
+            if times.of(Stage::Sync).is_some() {
+                record_acknowledgement(times.total());
+            }
         }
     }
 

@@ -40,6 +40,6 @@ pub use log::{Appended, BatchSummary, Log, Read, RecoveredProducers, Sync, Times
 pub use offsets::{AppendedEnd, DurableEnd, WrittenEnd};
 pub use recovery::{MetadataReplay, Recovered, RecoveryReport, ShardSeed, TopicEra, recover};
 pub use snapshot::{SnapshotReader, SnapshotWriter};
-pub use storage::Storage;
+pub use storage::{Pressure, Storage};
 pub use verify::{VerifyReport, verify, verify_known};
 pub use wal::{CommitTimes, Ticket};

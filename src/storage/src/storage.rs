@@ -109,6 +109,17 @@ pub(crate) struct Metadata {
     pub(crate) covered: Option<u64>,
 }
 
+/// How much the write-ahead log needs its files freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// There is room.
+    Low,
+    /// Three quarters of what appends may take is in use, or they wait for a file already.
+    High,
+    /// The shard stops: what is left is to be written soon.
+    Stopping,
+}
+
 /// One shard's storage. Cloning gives another handle.
 #[derive(Clone)]
 pub struct Storage {
@@ -391,6 +402,19 @@ impl Storage {
     #[must_use]
     pub fn pending_bytes_max(&self) -> usize {
         self.shared.wal.pending_bytes_max
+    }
+
+    /// How much its log needs the background to go on.
+    pub fn pressure(&self) -> Pressure {
+        let wal = &self.shared.wal;
+        if self.shared.stopping.get() {
+            Pressure::Stopping
+        } else if wal.is_starved() || wal.used_percent() >= crate::write_behind::HURRY_FROM_PERCENT
+        {
+            Pressure::High
+        } else {
+            Pressure::Low
+        }
     }
 
     /// Asserts what must hold of the shard's storage at any time.

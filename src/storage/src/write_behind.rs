@@ -25,7 +25,7 @@ use crate::wal::witness;
 /// From this part of what appends may take of the WAL on, files are freed.
 const FREE_FROM_PERCENT: u64 = 50;
 /// From here on, without letting others run in between.
-const HURRY_FROM_PERCENT: u64 = 75;
+pub(crate) const HURRY_FROM_PERCENT: u64 = 75;
 /// The most that carried runs are joined to.
 const CARRY_BYTES_MAX: u64 = 64 << 10;
 /// How much is handed to the WAL for carrying before it is waited for: it is memory.

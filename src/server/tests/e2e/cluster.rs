@@ -35,6 +35,7 @@ pub(crate) fn config(shards: usize) -> ServerConfig {
         cpus: (0..shards).collect(),
         poll: Poll::Park,
         engine: Engine::Glommio,
+        latency_target: None,
         memory_bytes: 128 << 20,
         limits: ConnectionLimits::default(),
         broker: BTreeMap::new(),

@@ -5,6 +5,14 @@
 //!
 //! The budget is the device's, so each shard gets an equal part of it, at least 1.
 //! Commits are never held back: they are bounded by `commits_in_flight_max` above.
+//!
+//! Of its part the background may be left a share, by [`set_background_share`]: see [`pace`].
+
+mod pace;
+
+use std::cell::Cell;
+
+use pace::{Pace, Paced};
 
 use crate::context;
 use crate::sync::{Permit, Semaphore};
@@ -59,6 +67,25 @@ impl IoClass {
         }
     }
 
+    /// The least share that the class is left, in thousandths, however late acknowledgements are: the
+    /// log has to be freed, and consumers who almost keep up are not to fall behind.
+    const fn share_min(self) -> u32 {
+        match self {
+            IoClass::Commit => FULL_SHARE,
+            IoClass::TailRead => 250,
+            IoClass::ColdRead => 31,
+            IoClass::WriteBehind | IoClass::Maintenance => 125,
+        }
+    }
+
+    /// Whether it frees the log, or does what freeing waits for.
+    const fn frees_the_log(self) -> bool {
+        match self {
+            IoClass::TailRead | IoClass::WriteBehind | IoClass::Maintenance => true,
+            IoClass::Commit | IoClass::ColdRead => false,
+        }
+    }
+
     const fn index(self) -> usize {
         self as usize
     }
@@ -105,14 +132,36 @@ impl IoStats {
     }
 }
 
+/// All of it, in thousandths.
+pub const FULL_SHARE: u32 = 1000;
+
+/// From now on the background of the current shard has `thousandths` of what it may have, each class
+/// no less than its least; with `is_freeing` what frees the log has all of it. Panics outside a shard.
+pub fn set_background_share(thousandths: u32, is_freeing: bool) {
+    context::with(|context| {
+        context.io.share.set(thousandths.clamp(1, FULL_SHARE));
+        context.io.is_freeing.set(is_freeing);
+    });
+}
+
 /// What the current shard's file operations have done.
 pub fn io_stats() -> IoStats {
     context::with(|context| context.io.stats())
 }
 
+/// An operation that may go on; it is over when this is dropped.
+pub(crate) struct Admitted<'a> {
+    _paced: Option<Paced<'a>>,
+    _permit: Option<Permit>,
+}
+
 /// A shard's part of the device budget, and its counters.
 pub(crate) struct ClassBudget {
     limits: [Option<Semaphore>; IoClass::ALL.len()],
+    paces: [Pace; IoClass::ALL.len()],
+    /// The background's, in thousandths.
+    share: Cell<u32>,
+    is_freeing: Cell<bool>,
     stats: std::cell::RefCell<IoStats>,
 }
 
@@ -123,16 +172,31 @@ impl ClassBudget {
                 let device = class.device_in_flight_max()?;
                 Some(Semaphore::new((device / u64::from(shard_count)).max(1)))
             }),
+            paces: Default::default(),
+            share: Cell::new(FULL_SHARE),
+            is_freeing: Cell::new(false),
             stats: std::cell::RefCell::default(),
         }
     }
 
     /// Waits until the class may have one more operation in flight.
-    pub(crate) async fn admit(&self, class: IoClass) -> Option<Permit> {
-        match &self.limits[class.index()] {
+    pub(crate) async fn admit(&self, class: IoClass) -> Admitted<'_> {
+        let permit = match &self.limits[class.index()] {
             None => None,
             Some(limit) => Some(limit.acquire(1).await),
+        };
+        let pace = &self.paces[class.index()];
+        Admitted {
+            _paced: pace.begin(|| self.share_of(class)).await,
+            _permit: permit,
         }
+    }
+
+    fn share_of(&self, class: IoClass) -> u32 {
+        if self.is_freeing.get() && class.frees_the_log() {
+            return FULL_SHARE;
+        }
+        self.share.get().max(class.share_min())
     }
 
     pub(crate) fn count(&self, class: IoClass, change: impl FnOnce(&mut ClassStats)) {
