@@ -70,13 +70,12 @@ pub(crate) async fn inspect(
     damage.append(&mut replay.lost_unknown);
     let topics = topics_of(config, &mut replay, known_topics, &mut damage)?;
     let now_ms = wall_clock_ms();
-    let missing_in = replay.missing_in.clone().unwrap_or_default();
     let partitions = std::mem::take(&mut replay.partitions);
     let is_live = |tp| topics.as_ref().is_none_or(|topics| lives(topics, tp));
     let logs = partitions
         .into_iter()
         .filter(|(tp, _)| is_live(*tp))
-        .map(|(tp, found)| (tp, found.assemble(tp, now_ms, &missing_in)));
+        .map(|(tp, found)| (tp, found.assemble(tp, now_ms, &replay)));
     Ok(Inspection {
         logs: logs.collect(),
         wal_files: wals.iter().map(|wal| wal.files.len()).sum(),

@@ -245,12 +245,11 @@ fn assemble(
 ) -> Vec<(TopicPartition, SeedLog)> {
     let now_ms = wall_clock_ms();
     let mut logs = Vec::new();
-    let missing_in = replay.missing_in.clone().unwrap_or_default();
     for (tp, partition) in std::mem::take(&mut replay.partitions) {
         if !lives(topics, tp) {
             continue;
         }
-        let log = partition.assemble(tp, now_ms, &missing_in);
+        let log = partition.assemble(tp, now_ms, replay);
         report.replayed_bytes += log.runs.iter().map(|run| u64::from(run.len)).sum::<u64>();
         report.damage.extend(log.noticed.iter().cloned());
         if let Some(damage) = &log.damage {

@@ -20,6 +20,9 @@ use crate::ids::Generation;
 use crate::root::Root;
 use crate::wal::witness::{self, Testimony};
 
+/// The shard whose WAL holds the metadata.
+const METADATA_SHARD: u16 = 0;
+
 /// What the checkpoints of all generations say together.
 #[derive(Default)]
 pub(super) struct Checkpoints {
@@ -202,6 +205,7 @@ impl Past {
         });
         report.damage.extend(damaged);
         replay.file_base = self.files.len();
+        replay.has_metadata = wal.shard == METADATA_SHARD;
         let scanned = wal.scan(known, replay).await;
         replay.compare(witness, known.from_lsn);
         self.unproven

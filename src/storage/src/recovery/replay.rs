@@ -68,7 +68,12 @@ pub(crate) struct Replay {
     pub(crate) dropped: BTreeSet<TopicPartition>,
     pub(crate) metadata: BTreeMap<u64, Bytes>,
     pub(crate) metadata_snapshot: Option<(u64, Bytes)>,
-    pub(crate) lost_metadata: Option<Corrupt>,
+    /// Metadata entries whose headers hold and whose bodies do not, by number.
+    lost_metadata: BTreeMap<u64, Corrupt>,
+    /// What nobody can read of the WALs.
+    unread: Vec<Unread>,
+    /// One more than the highest number of a metadata entry met so far.
+    metadata_met: u64,
     /// Damage that cost nothing.
     pub(crate) noticed: Vec<Corrupt>,
     pub(crate) lost_unknown: Vec<Corrupt>,
@@ -80,7 +85,42 @@ pub(crate) struct Replay {
     pub(crate) missing_in: Option<(PathBuf, u64)>,
     /// What is added to a file's index: the files of all WALs are numbered through.
     pub(crate) file_base: usize,
+    /// The WAL at hand is of the shard that metadata live on.
+    pub(crate) has_metadata: bool,
 }
+
+/// Commits that nobody can read.
+struct Unread {
+    /// The file among those of all WALs, if it is there, and the position in it.
+    file: Option<usize>,
+    position: u64,
+    /// The number of the metadata entry that was to come next, if metadata may be among it.
+    metadata: Option<u64>,
+    damage: Corrupt,
+}
+
+/// Records that are missing: up to where, and where the runs before and behind lie.
+struct Gap {
+    until: i64,
+    before: Option<(usize, u64)>,
+    behind: (usize, u64),
+}
+
+impl Unread {
+    fn lies_in(&self, gap: &Gap) -> bool {
+        let place = self.file.map(|file| (file, self.position));
+        let follows = |place| gap.before.is_none_or(|before| before < place);
+        place.is_none_or(|place| follows(place) && place < gap.behind)
+    }
+}
+
+/// How many places are named beside the first where one of several must have held what is lost.
+const PLACES_MAX: usize = 4;
+
+/// What there is to do about lost metadata, and why nothing else is done.
+const METADATA_REMEDY: &str = "nobody can tell what they said, and topics may be among it, so the \
+                               start is refused and nothing is altered; put back the file as it was \
+                               before the damage, or the whole data directory from a copy";
 
 impl Sink for Replay {
     fn entry(&mut self, header: &EntryHeader, body: &[u8], file: usize, position: u64) {
@@ -100,7 +140,7 @@ impl Sink for Replay {
                 partition.log_start = partition.log_start.max(header.base);
             }
             EntryKind::Metadata => {
-                let number = u64::try_from(header.base).unwrap_or(0);
+                let number = self.meet_metadata(header);
                 self.metadata.insert(number, Bytes::copy_from_slice(body));
             }
             EntryKind::Seal => {}
@@ -119,10 +159,8 @@ impl Sink for Replay {
                     .push((header.base, header.end, damage.clone()));
             }
             EntryKind::Metadata => {
-                let snapshot = self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto);
-                if header.end > i64::try_from(snapshot).unwrap_or(i64::MAX) {
-                    self.lost_metadata = Some(damage.clone());
-                }
+                let number = self.meet_metadata(header);
+                self.lost_metadata.insert(number, damage.clone());
             }
             EntryKind::LogStart | EntryKind::Seal => self.lost_unknown.push(damage.clone()),
         }
@@ -133,6 +171,13 @@ impl Sink for Replay {
     }
 
     fn lost_range(&mut self, lost: LostRange) {
+        let next = self.metadata_met.max(self.metadata_from());
+        self.unread.push(Unread {
+            file: lost.file.map(|file| self.file_base + file),
+            position: lost.damage.position,
+            metadata: self.has_metadata.then_some(next),
+            damage: lost.damage.clone(),
+        });
         let list = match lost.accounted {
             true => &mut self.noticed,
             false => &mut self.lost_unknown,
@@ -209,12 +254,7 @@ impl Partition {
     }
 
     /// The log that checkpoint and runs come to.
-    pub(crate) fn assemble(
-        mut self,
-        tp: TopicPartition,
-        now_ms: i64,
-        missing_in: &(PathBuf, u64),
-    ) -> SeedLog {
+    pub(crate) fn assemble(mut self, tp: TopicPartition, now_ms: i64, replay: &Replay) -> SeedLog {
         let record = self.record.take();
         let mut log = SeedLog::default();
         let mut expected_end = 0;
@@ -242,21 +282,13 @@ impl Partition {
         let gap = self.join(&mut log, now_ms);
         self.take_epochs_and_producers(&mut log, epochs);
         if log.damage.is_none() {
-            let missing = self.damage(&log, gap, expected_end);
-            log.damage = missing.map(|what| {
-                what.unwrap_or_else(|until| {
-                    let lost = self.ended.take().and_then(|(_, lost)| lost);
-                    let place = lost.map(|lost| (lost.file, lost.position));
-                    let place = place.as_ref().unwrap_or(missing_in);
-                    missing_of(tp, log.end, until, place)
-                })
-            });
+            log.damage = self.damage(tp, &log, gap, expected_end, replay);
         }
         if log.damage.is_none() && !length_fits(&log) {
-            let (file, position) = missing_in;
+            let (file, position) = replay.missing_in();
             log.damage = Some(Corrupt {
-                file: file.clone(),
-                position: *position,
+                file,
+                position,
                 what: format!("the last segment of {tp} has not the length of its records"),
             });
         }
@@ -274,13 +306,21 @@ impl Partition {
     }
 
     /// Puts run after run to the end of the log; returns where a gap is.
-    fn join(&self, log: &mut SeedLog, now_ms: i64) -> Option<i64> {
+    fn join(&self, log: &mut SeedLog, now_ms: i64) -> Option<Gap> {
+        let gap = |log: &SeedLog, run: &SeedRun| {
+            let before = log.runs.last();
+            Some(Gap {
+                until: run.span.base,
+                before: before.map(|before| (before.file, before.position)),
+                behind: (run.file, run.position),
+            })
+        };
         for run in &self.runs {
             if run.span.end <= log.end {
                 continue;
             }
             if run.span.base > log.end {
-                return Some(run.span.base);
+                return gap(log, run);
             }
             // Carrying joins runs and never divides them: what a longer copy holds, it replaces.
             while log
@@ -295,10 +335,10 @@ impl Partition {
                 .last()
                 .is_some_and(|last| last.span.end != run.span.base)
             {
-                return Some(run.span.base);
+                return gap(log, run);
             }
             if !fits_segments(log, run) {
-                return Some(run.span.base);
+                return gap(log, run);
             }
             extend_segments(log, run, now_ms);
             log.runs.push(*run);
@@ -323,31 +363,48 @@ impl Partition {
         log.producers.batches = batches;
     }
 
-    /// What acknowledged records are missing, if any are: the damage, or up to where if nothing
-    /// tells where they had been.
+    /// What acknowledged records are missing, if any are, and where they had been as far as anything
+    /// tells.
     fn damage(
         &self,
+        tp: TopicPartition,
         log: &SeedLog,
-        gap: Option<i64>,
+        gap: Option<Gap>,
         expected_end: i64,
-    ) -> Option<Result<Corrupt, i64>> {
+        replay: &Replay,
+    ) -> Option<Corrupt> {
         let named = self.lost.iter().find(|(_, end, _)| *end > log.end);
         if let Some((_, _, damage)) = named {
-            return Some(Ok(damage.clone()));
+            return Some(damage.clone());
         }
-        let ended = self.ended.as_ref().map_or(0, |(end, _)| *end);
-        let expected_end = expected_end.max(ended);
-        let until = gap.or_else(|| (log.end < expected_end).then_some(expected_end))?;
-        Some(Err(until))
-    }
-}
-
-fn missing_of(tp: TopicPartition, end: i64, until: i64, missing_in: &(PathBuf, u64)) -> Corrupt {
-    let (file, position) = missing_in;
-    Corrupt {
-        file: file.clone(),
-        position: *position,
-        what: format!("records {end}..{until} of {tp} that had been durable are missing"),
+        let ended = self.ended.as_ref();
+        let expected_end = expected_end.max(ended.map_or(0, |(end, _)| *end));
+        let at_the_end = || Gap {
+            until: expected_end,
+            before: log.runs.last().map(|last| (last.file, last.position)),
+            behind: (usize::MAX, u64::MAX),
+        };
+        let is_between = gap.is_some();
+        let is_short = log.end < expected_end;
+        let gap = gap.or_else(|| is_short.then(at_the_end))?;
+        let until = gap.until;
+        let mut unread = replay.unread.iter();
+        let unread = unread.find(|unread| unread.lies_in(&gap));
+        let unread = unread.map(|unread| &unread.damage);
+        // The witness knows by LSN where the last records were.
+        let witnessed = ended.and_then(|(_, lost)| lost.as_ref());
+        let lost = match is_between {
+            true => unread.or(witnessed),
+            false => witnessed.or(unread),
+        };
+        let place = lost.map(|lost| (lost.file.clone(), lost.position));
+        let (file, position) = place.unwrap_or_else(|| replay.missing_in());
+        let end = log.end;
+        Some(Corrupt {
+            file,
+            position,
+            what: format!("records {end}..{until} of {tp} that had been durable are missing"),
+        })
     }
 }
 
@@ -433,34 +490,66 @@ impl Replay {
         }
     }
 
+    /// What to name when something is missing of which nothing else is known.
+    fn missing_in(&self) -> (PathBuf, u64) {
+        self.missing_in.clone().unwrap_or_else(|| ("WAL".into(), 0))
+    }
+
+    /// The number of the first metadata entry that no snapshot has.
+    fn metadata_from(&self) -> u64 {
+        self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto)
+    }
+
+    /// The number of the metadata entry.
+    fn meet_metadata(&mut self, header: &EntryHeader) -> u64 {
+        let number = u64::try_from(header.base).unwrap_or(0);
+        self.metadata_met = self.metadata_met.max(number.saturating_add(1));
+        number
+    }
+
     /// The metadata entries after the snapshot, in order, and the number of the next one.
     pub(crate) fn metadata_entries(&self) -> Result<(Vec<Bytes>, u64), StorageError> {
-        let mut next = self.metadata_snapshot.as_ref().map_or(0, |(upto, _)| *upto);
+        let mut next = self.metadata_from();
         let mut entries = Vec::new();
         for (number, body) in self.metadata.range(next..) {
             if *number != next {
-                let what = format!("metadata entries {next}..{number} are missing");
-                let known = self.lost_metadata.as_ref();
-                return Err(match known.or(self.lost_unknown.first()) {
-                    Some(damage) => StorageError::Corrupt(damage.clone()),
-                    None => StorageError::corrupt("WAL", 0, what),
-                });
+                return Err(self.metadata_lost(next, *number));
             }
             entries.push(body.clone());
             next += 1;
         }
-        match &self.lost_metadata {
-            // A copy may have been found elsewhere; but nothing can tell that the last one was.
-            Some(damage) => Err(StorageError::Corrupt(damage.clone())),
-            None if next < self.metadata_end.0 => {
-                let (upto, lost) = &self.metadata_end;
-                let what =
-                    format!("metadata entries {next}..{upto} that had been durable are lost");
-                let place = lost.as_ref().map(|lost| (lost.file.clone(), lost.position));
-                let (file, position) = place.unwrap_or_else(|| ("WAL".into(), 0));
-                Err(StorageError::corrupt(file, position, what))
-            }
-            None => Ok((entries, next)),
+        let lost = self.lost_metadata.last_key_value();
+        let lost_upto = lost.map_or(0, |(number, _)| number.saturating_add(1));
+        let upto = self.metadata_end.0.max(lost_upto);
+        match next < upto {
+            true => Err(self.metadata_lost(next, upto)),
+            false => Ok((entries, next)),
         }
+    }
+
+    /// Names where metadata entries were that are nowhere else: themselves, if their headers hold, or
+    /// what cannot be read between the entries before and behind them.
+    fn metadata_lost(&self, from: u64, upto: u64) -> StorageError {
+        let own = self.lost_metadata.range(from..upto).map(|(_, lost)| lost);
+        let mut places: Vec<&Corrupt> = own.collect();
+        if (places.len() as u64) < upto - from {
+            let is_between = |next| (from..upto).contains(&next);
+            let unread = self.unread.iter();
+            let unread = unread.filter(|unread| unread.metadata.is_some_and(is_between));
+            places.extend(unread.map(|unread| &unread.damage));
+        }
+        let place = places.first().copied();
+        let place = place.or(self.metadata_end.1.as_ref());
+        let place = place.or(self.lost_unknown.first());
+        let place = place.map(|place| (place.file.clone(), place.position));
+        let (file, position) = place.unwrap_or_else(|| self.missing_in());
+        let others = places.iter().skip(1).take(PLACES_MAX);
+        let others = others.map(|at| format!(", or byte {} of {}", at.position, at.file.display()));
+        let others: String = others.collect();
+        let what = format!(
+            "metadata entries {from}..{upto} that had been durable are lost here{others}: \
+             {METADATA_REMEDY}"
+        );
+        StorageError::corrupt(file, position, what)
     }
 }

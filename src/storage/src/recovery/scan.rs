@@ -17,7 +17,7 @@ use crate::ids::Generation;
 use crate::wal::file::usize_of;
 use crate::wal::format::{
     COMMIT_HEADER_BYTES, CommitHeader, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, entry_headers,
-    mended, mended_entry,
+    mended, mended_body, mended_entry,
 };
 use crate::wal::reader::OldFile;
 use crate::wal::witness::Reach;
@@ -68,6 +68,8 @@ impl Known {
 #[derive(Debug, Clone)]
 pub(crate) struct LostRange {
     pub(crate) from: u64,
+    /// Which of the WAL's files they were in, if it is there.
+    pub(crate) file: Option<usize>,
     /// The witness knows what was in them.
     pub(crate) accounted: bool,
     pub(crate) damage: Corrupt,
@@ -359,6 +361,7 @@ impl OldWal {
         let what = "a commit that had been durable is damaged";
         let lost = LostRange {
             from: lsn,
+            file: self.index_of(lsn),
             accounted: known.accounts_for(lsn, next),
             damage: self.damage_at(lsn, what),
         };
@@ -428,6 +431,7 @@ impl OldWal {
         let damage = self.damage_at(header.lsn, "a commit that had been durable is damaged");
         let lost = || LostRange {
             from: header.lsn,
+            file: self.index_of(header.lsn),
             accounted: known.accounts_for(header.lsn, header.end_lsn()),
             damage: damage.clone(),
         };
@@ -446,10 +450,19 @@ impl OldWal {
             });
             match entry {
                 None => sink.lost_range(lost()),
-                Some(entry) if entry.body(commit).is_none() => {
-                    sink.lost(&entry, &damage_of(&entry, &damage));
-                }
-                Some(_) => {}
+                Some(entry) if entry.body(commit).is_some() => {}
+                Some(entry) => match mended_body(&entry, commit) {
+                    Some(body) => {
+                        // Of metadata nobody reads the place again.
+                        sink.entry(&entry, &body, 0, 0);
+                        let what = "metadata have a wrong bit, which their checksum tells";
+                        sink.noticed(Corrupt {
+                            what: what.to_owned(),
+                            ..damage_of(&entry, &damage)
+                        });
+                    }
+                    None => sink.lost(&entry, &damage_of(&entry, &damage)),
+                },
             }
         }
     }

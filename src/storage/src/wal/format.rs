@@ -247,6 +247,29 @@ pub(crate) fn mended_entry(commit: &[u8], index: usize) -> Option<EntryHeader> {
     mended(commit.get(begin..)?, EntryHeader::decode)
 }
 
+/// Longer bodies are not mended. Of so many bytes and their checksum any two that hold differ in at
+/// least six bits, as headers do.
+const MENDED_BODY_BYTES_MAX: usize = 512;
+
+/// The body of a metadata entry of which one bit is wrong. Only metadata are read so: what they
+/// said decides over whole topics, and they are short.
+pub(crate) fn mended_body(entry: &EntryHeader, commit: &[u8]) -> Option<Vec<u8>> {
+    let begin = usize::try_from(entry.body_offset).ok()?;
+    let len = usize::try_from(entry.body_len).ok()?;
+    let is_mended = entry.kind == EntryKind::Metadata && len <= MENDED_BODY_BYTES_MAX;
+    let body = commit.get(begin..begin.checked_add(len)?)?;
+    let mut body = is_mended.then(|| body.to_vec())?;
+    for bit in 0..8 * len {
+        let mask = 1 << (bit % 8);
+        *body.get_mut(bit / 8)? ^= mask;
+        if crc(&body) == entry.body_crc {
+            return Some(body);
+        }
+        *body.get_mut(bit / 8)? ^= mask;
+    }
+    None
+}
+
 /// The entries of a commit, each with what is known of it: a header that did not hold is `None`.
 pub(crate) fn entry_headers(
     header: &CommitHeader,
@@ -305,6 +328,34 @@ mod tests {
             assert_eq!(mended(&damaged, EntryHeader::decode), Some(entry));
             damaged[(at + 7) % ENTRY_HEADER_BYTES] ^= 1;
             assert_eq!(mended(&damaged, EntryHeader::decode), None);
+        }
+    }
+
+    #[test]
+    fn one_wrong_bit_of_short_metadata_is_mended_and_of_nothing_else() {
+        let tp = TopicPartition::new(Uuid::nil(), 0);
+        for len in [1, 64, MENDED_BODY_BYTES_MAX, MENDED_BODY_BYTES_MAX + 1] {
+            let body: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
+            let mut entry = EntryHeader::plain(EntryKind::Metadata, tp, 3, 4);
+            entry.body_offset = 5;
+            entry.body_len = u32::try_from(len).unwrap();
+            entry.body_crc = crc(&body);
+            let whole = [&[9; 5], body.as_slice()].concat();
+            for bit in (0..8 * len).step_by(1 + len / 10) {
+                let mut commit = whole.clone();
+                commit[5 + bit / 8] ^= 1 << (bit % 8);
+                let is_short = len <= MENDED_BODY_BYTES_MAX;
+                let expected = is_short.then(|| body.clone());
+                assert_eq!(mended_body(&entry, &commit), expected, "bit {bit} of {len}");
+                commit[5 + (bit / 8 + 1) % len] ^= 4;
+                if len > 1 {
+                    assert_eq!(mended_body(&entry, &commit), None, "two bits of {len}");
+                }
+                entry.kind = EntryKind::Run;
+                assert_eq!(mended_body(&entry, &commit), None);
+                entry.kind = EntryKind::Metadata;
+            }
+            assert_eq!(mended_body(&entry, &whole[..len]), None, "cut short");
         }
     }
 }

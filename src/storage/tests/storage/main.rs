@@ -22,6 +22,7 @@ mod group_commit;
 mod harness;
 mod lifetimes;
 mod memory;
+mod metadata;
 mod planted;
 mod reads;
 mod real;

@@ -205,6 +205,41 @@ fn a_busy_wal_is_witnessed_from_time_to_time() {
 }
 
 #[test]
+fn records_missing_between_others_are_named_by_the_commit_that_is_lost() {
+    // Nothing beside the WAL says whose records the two held.
+    let config = StorageConfig {
+        witness_interval_ms: 60_000,
+        ..roomy()
+    };
+    let mut sim = Simulation::new(10);
+    solo(&mut sim, &config, |started| async move {
+        for _ in 0..4 {
+            for partition in 0..2 {
+                fill(&started, &started.log(partition), 1, 100).await;
+            }
+        }
+        fill(&started, &started.log(2), 1, 100).await;
+    });
+    sim.power_cut();
+    unreadable(&sim, 1, 3..4);
+    unreadable(&sim, 1, 6..7);
+    solo(&mut sim, &config, |started| async move {
+        let report = &started.report;
+        assert_eq!(report.out_of_service, [tp(0), tp(1)], "{report:?}");
+        assert!(
+            report.unknown_losses,
+            "others may have lost their last ones"
+        );
+        for (partition, records, block) in [(0, "1..2", 3), (1, "2..3", 6)] {
+            let records = format!("records {records} of {}", tp(partition));
+            let named = report.damage.iter().find(|d| d.what.contains(&records));
+            let named = named.unwrap_or_else(|| panic!("{report:?}"));
+            assert_eq!((&named.file, named.position), (&wal(1, 1), 4096 * block));
+        }
+    });
+}
+
+#[test]
 fn what_may_be_of_a_lost_topic_is_kept_by_later_starts_too() {
     let mut sim = Simulation::new(9);
     let small = crate::harness::small();
