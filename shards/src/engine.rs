@@ -10,7 +10,7 @@
 //!   - `spawn<F>(&self, name: &'static str, f: F) -> TaskHandle<F::Output>`: never runs `f`
 //!     before it returns. The facade hands over a future that catches panics itself.
 //!     `TaskHandle<T>` is `Future<Output = T> + Unpin`; dropping it cancels, `detach()` lets go;
-//!   - `wake_after_io`, `give_way` and `poll`, see `crate::task`;
+//!   - `wake_after_io`, `may_look_on` and `poll`, see `crate::task`;
 //! - clocks, randomness and `fatal`: [`host`]'s where there is a kernel (under `sim` its own;
 //!   `fatal` ends the simulated process there, by unwinding with `crate::fatal::ProcessEnds`,
 //!   which the facade's spawn lets pass through);

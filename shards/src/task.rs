@@ -127,14 +127,14 @@ pub(crate) fn wake_after_io(cx: &mut Context<'_>) {
     }
 }
 
-/// Lets what the kernel does for this shard on its own processor go on: what a task calls that
-/// spins.
-pub(crate) fn give_way() {
+/// Whether a task that spins may go on: not where the kernel has something to do for this shard on
+/// its own processor, which it gets when the shard sleeps.
+pub(crate) fn may_look_on() -> bool {
     context::with(|context| match &context.engine {
-        EngineHandle::Glommio(shard) => shard.give_way(),
-        EngineHandle::Uring(shard) => shard.give_way(),
-        EngineHandle::Sim(_) => {}
-    });
+        EngineHandle::Glommio(shard) => shard.may_look_on(),
+        EngineHandle::Uring(shard) => shard.may_look_on(),
+        EngineHandle::Sim(_) => true,
+    })
 }
 
 /// The poll that is being made has found nothing to do: it is no work of the shard's.

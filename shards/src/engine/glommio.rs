@@ -112,10 +112,11 @@ impl Shard {
     /// Lets the kernel's worker run that a file operation of ours waits for: syncs always go to
     /// one, writes sometimes. It is bound to this processor too, and a thread that spins on would
     /// keep it from running until its slice of some milliseconds is used up.
-    pub(crate) fn give_way(&self) {
+    pub(crate) fn may_look_on(&self) -> bool {
         if self.inner.in_flight.get() > 0 {
             rustix::thread::sched_yield();
         }
+        true
     }
 
     /// The poll that is being made has found nothing to do.

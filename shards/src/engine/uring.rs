@@ -12,7 +12,7 @@
 //!
 //! Invariant: all of it but [`queue::Queue`] stays on the shard's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -64,7 +64,7 @@ struct Inner {
     poll: crate::Poll,
     spinning: Spinning,
     /// The kernel's workers run on this shard's processor too, and need it given to them.
-    shares_with_workers: Cell<bool>,
+    shares_with_workers: bool,
 }
 
 impl Shard {
@@ -110,12 +110,10 @@ impl Shard {
         self.inner.poll
     }
 
-    /// Lets the kernel's worker run that a file operation of ours may wait for, if it has no other
-    /// processor: a thread that spins on would keep it from running for some milliseconds.
-    pub(crate) fn give_way(&self) {
-        if self.inner.shares_with_workers.get() && self.inner.ring.has_file_operations() {
-            rustix::thread::sched_yield();
-        }
+    /// Whether a task may keep the shard from sleeping: not while one of the kernel's workers may
+    /// need the processor.
+    pub(crate) fn may_look_on(&self) -> bool {
+        self.may_look_on_at(host::now_nanos())
     }
 
     /// The poll that is being made has found nothing to do.

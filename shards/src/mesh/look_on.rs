@@ -53,7 +53,9 @@ impl LookOn {
             cx.waker().wake_by_ref();
         } else {
             self.looks = 0;
-            task::give_way();
+            if !task::may_look_on() {
+                return false;
+            }
             task::wake_after_io(cx);
         }
         true

@@ -94,7 +94,9 @@ pub(crate) mod task {
         super::Poll::Park
     }
 
-    pub(crate) fn give_way() {}
+    pub(crate) fn may_look_on() -> bool {
+        true
+    }
 
     /// Nobody adds up the work of a model.
     pub(crate) fn looked_on() {}

@@ -38,18 +38,15 @@ pub(crate) enum Uring {}
 pub(crate) struct Prepared {
     /// What the process may run on.
     usable: Vec<usize>,
-    /// The shards' own.
-    taken: Vec<usize>,
 }
 
 impl ThreadEngine for Uring {
     type Prepared = Prepared;
 
-    fn prepare(cfg: &RunConfig) -> Result<Prepared, BootError> {
+    fn prepare(_: &RunConfig) -> Result<Prepared, BootError> {
         probe_ring()?;
         Ok(Prepared {
             usable: usable_cpus().map_err(BootError::Cpus)?,
-            taken: cfg.cpus.clone(),
         })
     }
 
@@ -91,8 +88,8 @@ impl Shard {
         let own = set_of([thread.cpu]);
         rustix::thread::sched_setaffinity(None, &own)?;
         let uring = make_ring().map_err(|refused| refused.error)?;
-        let workers = cpus_of_workers(thread, prepared);
-        let is_apart = !workers.contains(&thread.cpu) && bind_workers(&uring, &workers);
+        let spins = thread.poll != Poll::Park;
+        let shares_with_workers = spins && bind_workers(&uring, thread.cpu);
         Ok(Shard {
             inner: Rc::new(Inner {
                 queue: Queue::here(),
@@ -105,7 +102,7 @@ impl Shard {
                 watch: StallWatch::new(thread.figures.work.adding()),
                 poll: thread.poll,
                 spinning: Spinning::default(),
-                shares_with_workers: Cell::new(!is_apart),
+                shares_with_workers,
             }),
         })
     }
@@ -147,32 +144,14 @@ fn set_of(cpus: impl IntoIterator<Item = usize>) -> CpuSet {
     set
 }
 
-/// Where the kernel's workers for this shard run: a shard that looks on would keep one on its own
-/// processor from its work; those of other shards that do so are no better, if there are others.
-fn cpus_of_workers(thread: &ShardThread, prepared: &Prepared) -> Vec<usize> {
-    let all = || prepared.usable.iter().copied();
-    if thread.poll == Poll::Park {
-        return all().collect();
-    }
-    let free: Vec<_> = all().filter(|cpu| !prepared.taken.contains(cpu)).collect();
-    if !free.is_empty() {
-        return free;
-    }
-    let others: Vec<_> = all().filter(|cpu| *cpu != thread.cpu).collect();
-    if others.is_empty() {
-        return all().collect();
-    }
-    others
-}
-
-/// Binds the ring's workers; false if the kernel does not do that.
-fn bind_workers(uring: &IoUring, cpus: &[usize]) -> bool {
+/// Keeps the kernel's workers for this shard on its own processor, where it makes room for them: on
+/// another one they wait for whoever spins there, for some milliseconds at worst. False if the kernel
+/// does not do that.
+fn bind_workers(uring: &IoUring, cpu: usize) -> bool {
     // SAFETY: a set of processors is an array of bits; all zero is the empty one.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    for &cpu in cpus {
-        // SAFETY: the function looks at the bounds of the set itself.
-        unsafe { libc::CPU_SET(cpu, &mut set) };
-    }
+    // SAFETY: the function looks at the bounds of the set itself.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
     let bound = uring.submitter().register_iowq_aff(&set);
     if let Err(error) = &bound {
         tracing::debug!(%error, "the ring's workers stay where the kernel puts them");

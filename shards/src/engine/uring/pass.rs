@@ -113,7 +113,9 @@ impl Shard {
         match self.inner.poll {
             Poll::Park => self.sleep(),
             Poll::Spin => {
-                self.look_on(None);
+                if !self.look_on(None) {
+                    self.sleep();
+                }
             }
             Poll::Adaptive { spin } => {
                 let began = host::now_nanos();
@@ -127,7 +129,14 @@ impl Shard {
         }
     }
 
-    /// Looks until something has come; false if it is `until` before that.
+    /// False while one of the kernel's workers may need this processor, which it has no other than:
+    /// beside a thread that looks on it would wait for some milliseconds, yields or not.
+    pub(super) fn may_look_on_at(&self, now_nanos: u64) -> bool {
+        !(self.inner.shares_with_workers && self.inner.ring.needs_a_worker(now_nanos))
+    }
+
+    /// Looks until something has come; false if the shard is to sleep before that: it is `until`,
+    /// or a worker needs the processor.
     fn look_on(&self, until: Option<u64>) -> bool {
         let inner = &self.inner;
         let mut looks = 0;
@@ -139,10 +148,10 @@ impl Shard {
             if looks % LOOKS_A_CLOCK == 0 {
                 let now = host::now_nanos();
                 inner.timers.fire(now);
-                if !self.has_something() && until.is_some_and(|until| now >= until) {
+                let is_over = until.is_some_and(|until| now >= until);
+                if !self.has_something() && (is_over || !self.may_look_on_at(now)) {
                     return false;
                 }
-                self.give_way();
             }
             if self.has_something() {
                 return true;

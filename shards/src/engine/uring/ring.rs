@@ -31,9 +31,14 @@ use super::file::OpenFile;
 use super::queue::Bell;
 use crate::buf::SharedBuf;
 use crate::counters::{Counter, count};
+use crate::engine::host;
 
 /// How long the end of a shard waits for what the kernel still has of it.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// A read or write that takes longer than any device does when it is not busy: the kernel may have
+/// given it to a worker.
+const SILENT_NANOS: u64 = 300_000;
 
 /// The poll of the eventfd by which other threads wake the shard.
 const BELL: u64 = u64::MAX;
@@ -66,6 +71,11 @@ impl Holds {
         !matches!(self, Holds::Socket(_))
     }
 
+    /// The kernel leaves it to a worker, always. Others only if they would have to wait.
+    fn is_for_a_worker(&self) -> bool {
+        matches!(self, Holds::Sync(_) | Holds::Open(_))
+    }
+
     /// The operation is done, and nobody waits for it.
     fn forget(self, result: i32) {
         if let Holds::Open(_) = self
@@ -74,6 +84,44 @@ impl Holds {
             // SAFETY: the kernel has just made this descriptor, and told nobody else of it.
             drop(unsafe { OwnedFd::from_raw_fd(result) });
         }
+    }
+}
+
+/// The operations on files that the kernel has.
+#[derive(Default)]
+struct FilesUnderWay {
+    all: Cell<usize>,
+    for_workers: Cell<usize>,
+    /// When the last one ended, or the first one began.
+    moved_nanos: Cell<u64>,
+}
+
+impl FilesUnderWay {
+    fn begins(&self, holds: &Holds) {
+        if !holds.is_of_a_file() {
+            return;
+        }
+        if self.all.get() == 0 {
+            self.moved_nanos.set(host::now_nanos());
+        }
+        self.all.set(self.all.get() + 1);
+        let by_worker = usize::from(holds.is_for_a_worker());
+        self.for_workers.set(self.for_workers.get() + by_worker);
+    }
+
+    fn ends(&self, holds: &Holds) {
+        if !holds.is_of_a_file() {
+            return;
+        }
+        self.moved_nanos.set(host::now_nanos());
+        self.all.set(self.all.get() - 1);
+        let by_worker = usize::from(holds.is_for_a_worker());
+        self.for_workers.set(self.for_workers.get() - by_worker);
+    }
+
+    fn need_a_worker(&self, now_nanos: u64) -> bool {
+        self.for_workers.get() > 0
+            || self.all.get() > 0 && now_nanos > self.moved_nanos.get() + SILENT_NANOS
     }
 }
 
@@ -102,7 +150,7 @@ pub(super) struct Ring {
     has_submissions: Cell<bool>,
     /// Completions on their way to `complete`; kept for its memory.
     batch: RefCell<Vec<(u64, i32, u32)>>,
-    file_operations: Cell<usize>,
+    files: FilesUnderWay,
     bell: Arc<Bell>,
     /// The bell as a waker.
     ringer: Waker,
@@ -119,7 +167,7 @@ impl Ring {
             backlog: RefCell::default(),
             has_submissions: Cell::new(false),
             batch: RefCell::default(),
-            file_operations: Cell::new(0),
+            files: FilesUnderWay::default(),
             ringer: Waker::from(Arc::clone(&bell)),
             bell,
         };
@@ -144,15 +192,14 @@ impl Ring {
         self.entries.borrow().len()
     }
 
-    pub(super) fn has_file_operations(&self) -> bool {
-        self.file_operations.get() > 0
+    /// Whether one of the kernel's workers may need a processor for us.
+    pub(super) fn needs_a_worker(&self, now_nanos: u64) -> bool {
+        self.files.need_a_worker(now_nanos)
     }
 
     /// Begins an operation. What `entry` points at is held by `holds`, or by nobody but the kernel.
     pub(super) fn begin(self: &Rc<Self>, entry: squeue::Entry, holds: Holds) -> Operation {
-        if holds.is_of_a_file() {
-            self.file_operations.set(self.file_operations.get() + 1);
-        }
+        self.files.begins(&holds);
         let generation = self.next_generation.get();
         // The two highest numbers stand for no entry.
         self.next_generation.set((generation + 1) % (u32::MAX - 1));
@@ -257,7 +304,7 @@ impl Ring {
             Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
             Err(errno) => {
                 let error = errno.map(io::Error::from_raw_os_error);
-                crate::engine::host::fatal(&format!("io_uring fails: {error:?}"));
+                host::fatal(&format!("io_uring fails: {error:?}"));
             }
         }
     }
@@ -293,9 +340,7 @@ impl Ring {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(index).filter(|entry| is(entry, number));
         let entry = entry.expect("an operation is completed once");
-        if entry.holds.is_of_a_file() {
-            self.file_operations.set(self.file_operations.get() - 1);
-        }
+        self.files.ends(&entry.holds);
         match std::mem::replace(&mut entry.state, State::Done(result)) {
             State::Waits(waker) => {
                 drop(entries);
