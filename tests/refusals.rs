@@ -306,9 +306,7 @@ fn too_little_locked_memory() {
         "--bounding-set=-ipc_lock,-sys_resource",
         "--inh-caps=-ipc_lock,-sys_resource",
     ];
-    // The other engine locks none.
-    let options = lived.options().flag("--engine", "glommio");
-    let command = options.wrapped(&limited, "127.0.0.1:0");
+    let command = lived.options().wrapped(&limited, "127.0.0.1:0");
     refuses(
         lived.dir.path(),
         command,

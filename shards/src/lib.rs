@@ -42,7 +42,7 @@ mod time;
 mod work;
 
 pub use acknowledgements::{Acknowledged, Acknowledgements, record_acknowledgement};
-pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, has_uring, run};
+pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
 pub use buf::{BLOCK_BYTES, DmaBuf, SharedBuf, allocation_of};
 pub use context::{ShardId, in_shard, shard, shard_count};
 pub use counters::{Counter, Counters, count, count_many, counters};

@@ -81,10 +81,7 @@ impl Shard {
         };
         let queue = Arc::clone(&inner.queue);
         let (runnable, task) = async_task::Builder::new().metadata(name).spawn_local(
-            move |_| async move {
-                let _alive = alive;
-                future.await
-            },
+            move |_| Living { future, alive },
             move |runnable| queue.schedule(runnable),
         );
         inner.alive.borrow_mut()[id] = runnable.waker();
@@ -127,6 +124,24 @@ impl Shard {
 
     pub(crate) fn blocking(&self) -> &Rc<Blocking> {
         &self.inner.blocking
+    }
+}
+
+/// A task's future. An async block around it would hold it twice: once as given, once as awaited.
+struct Living<F> {
+    /// Ends before it is taken off the list.
+    future: F,
+    #[expect(dead_code, reason = "dropping it is what it is for")]
+    alive: Alive,
+}
+
+impl<F: Future> Future for Living<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: `future` is pinned whenever this is: nothing moves it out, there is no `Unpin` or
+        // `Drop` of ours that could.
+        unsafe { self.map_unchecked_mut(|living| &mut living.future) }.poll(cx)
     }
 }
 
