@@ -117,6 +117,16 @@ impl Unread {
 /// How many places are named beside the first where one of several must have held what is lost.
 const PLACES_MAX: usize = 4;
 
+/// Other places that may have held what is lost, as many as are named.
+fn or_others<'a>(places: impl Iterator<Item = &'a Corrupt>) -> String {
+    let places: Vec<&Corrupt> = places.collect();
+    let named = places.iter().take(PLACES_MAX);
+    let named = named.map(|at| format!(", or at byte {} of {}", at.position, at.file.display()));
+    let more = places.len().saturating_sub(PLACES_MAX);
+    let more = (more > 0).then(|| format!(", or at one of {more} places more"));
+    named.chain(more).collect()
+}
+
 /// What there is to do about lost metadata, and why nothing else is done.
 const METADATA_REMEDY: &str = "nobody can tell what they said, and topics may be among it, so the \
                                start is refused and nothing is altered; put back the file as it was \
@@ -388,14 +398,12 @@ impl Partition {
         let is_short = log.end < expected_end;
         let gap = gap.or_else(|| is_short.then(at_the_end))?;
         let until = gap.until;
-        let mut unread = replay.unread.iter();
-        let unread = unread.find(|unread| unread.lies_in(&gap));
-        let unread = unread.map(|unread| &unread.damage);
+        let mut unread = replay.unread_about(&gap).into_iter();
         // The witness knows by LSN where the last records were.
         let witnessed = ended.and_then(|(_, lost)| lost.as_ref());
-        let lost = match is_between {
-            true => unread.or(witnessed),
-            false => witnessed.or(unread),
+        let (lost, others) = match witnessed {
+            Some(lost) if !is_between => (Some(lost), String::new()),
+            _ => (unread.next().or(witnessed), or_others(unread)),
         };
         let place = lost.map(|lost| (lost.file.clone(), lost.position));
         let (file, position) = place.unwrap_or_else(|| replay.missing_in());
@@ -403,7 +411,9 @@ impl Partition {
         Some(Corrupt {
             file,
             position,
-            what: format!("records {end}..{until} of {tp} that had been durable are missing"),
+            what: format!(
+                "records {end}..{until} of {tp} that had been durable are missing here{others}"
+            ),
         })
     }
 }
@@ -490,6 +500,14 @@ impl Replay {
         }
     }
 
+    /// What nobody can read of the WALs, which may have held the missing records: first what lies
+    /// between the runs round them, then all else, as carrying logs old records behind newer ones.
+    fn unread_about(&self, gap: &Gap) -> Vec<&Corrupt> {
+        let mut unread: Vec<&Unread> = self.unread.iter().collect();
+        unread.sort_by_key(|unread| !unread.lies_in(gap));
+        unread.iter().map(|unread| &unread.damage).collect()
+    }
+
     /// What to name when something is missing of which nothing else is known.
     fn missing_in(&self) -> (PathBuf, u64) {
         self.missing_in.clone().unwrap_or_else(|| ("WAL".into(), 0))
@@ -543,13 +561,31 @@ impl Replay {
         let place = place.or(self.lost_unknown.first());
         let place = place.map(|place| (place.file.clone(), place.position));
         let (file, position) = place.unwrap_or_else(|| self.missing_in());
-        let others = places.iter().skip(1).take(PLACES_MAX);
-        let others = others.map(|at| format!(", or byte {} of {}", at.position, at.file.display()));
-        let others: String = others.collect();
+        let others = or_others(places.into_iter().skip(1));
         let what = format!(
             "metadata entries {from}..{upto} that had been durable are lost here{others}: \
              {METADATA_REMEDY}"
         );
         StorageError::corrupt(file, position, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_places_some_are_named_and_the_others_counted() {
+        let at = |position| Corrupt {
+            file: "a.wal".into(),
+            position,
+            what: String::new(),
+        };
+        let places: Vec<Corrupt> = (1..8).map(at).collect();
+        let named = ", or at byte 1 of a.wal, or at byte 2 of a.wal, or at byte 3 of a.wal, or at byte \
+                     4 of a.wal";
+        assert_eq!(or_others(places.iter().take(4)), named);
+        let all = or_others(places.iter());
+        assert_eq!(all, format!("{named}, or at one of 3 places more"));
     }
 }

@@ -202,7 +202,7 @@ fn of_several_lost_commits_that_is_named_which_held_the_metadata() {
     let damage = refusal(&mut sim, &config);
     assert_eq!((&damage.file, damage.position), (&wal(1, 1), 6 * BLOCK));
     assert!(damage.what.contains("entries 1..2"), "{damage}");
-    assert!(!damage.what.contains("or byte"), "{damage}");
+    assert!(!damage.what.contains("or at byte"), "{damage}");
 }
 
 #[test]
@@ -214,6 +214,6 @@ fn where_nobody_can_tell_which_commit_held_the_metadata_all_are_named() {
     }
     let damage = refusal(&mut sim, &config);
     assert_eq!((&damage.file, damage.position), (&wal(1, 1), 4 * BLOCK));
-    let others = format!("or byte {} of {}:", 6 * BLOCK, wal(1, 1).display());
+    let others = format!("or at byte {} of {}:", 6 * BLOCK, wal(1, 1).display());
     assert!(damage.what.contains(&others), "{damage}");
 }

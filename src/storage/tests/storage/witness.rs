@@ -2,7 +2,7 @@
 //! file, position and partition.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,10 @@ use crate::checks::read_all;
 use crate::corruption::{roomy, wal, write_three};
 use crate::harness::DATA;
 use crate::solo::{boot, fill, refused, solo, tp};
+
+/// Where the header of a commit's first entry is, and what it begins with for a run that was carried.
+const ENTRY: usize = 96;
+const CARRY: u8 = 2;
 
 fn unreadable(sim: &Simulation, seq: u64, blocks: std::ops::Range<u64>) {
     for block in blocks {
@@ -237,6 +241,60 @@ fn records_missing_between_others_are_named_by_the_commit_that_is_lost() {
             assert_eq!((&named.file, named.position), (&wal(1, 1), 4096 * block));
         }
     });
+}
+
+/// A WAL in which records were carried behind newer ones of their partitions, and where the commits
+/// are that carried them.
+fn carried(config: &StorageConfig) -> (Simulation, Vec<(PathBuf, u64)>) {
+    let mut sim = Simulation::new(11);
+    solo(&mut sim, config, |started| async move {
+        fill(&started, &started.log(0), 2, 100).await;
+        fill(&started, &started.log(1), 20, 6_000).await;
+        fill(&started, &started.log(0), 1, 100).await;
+        // Files are freed, and what only they have is carried.
+        fill(&started, &started.log(1), 38, 6_000).await;
+        for _ in 0..3 {
+            fill(&started, &started.log(2), 1, 100).await;
+        }
+    });
+    sim.power_cut();
+    let folder = Path::new(DATA).join("wal");
+    let listed = sim.run(async { dir::list(&Path::new(DATA).join("wal")).await.unwrap() });
+    let mut found = Vec::new();
+    for entry in listed.iter().filter(|entry| entry.name.ends_with(".wal")) {
+        let path = folder.join(&entry.name);
+        let bytes = sim.read_file(&path).unwrap();
+        for (at, block) in (0..).step_by(4096).zip(bytes.chunks(4096)) {
+            if block.starts_with(b"MCWT") && block[ENTRY] == CARRY {
+                found.push((path.clone(), at));
+            }
+        }
+    }
+    (sim, found)
+}
+
+#[test]
+fn records_carried_behind_newer_ones_are_named_by_the_commit_that_is_lost() {
+    let config = StorageConfig {
+        witness_interval_ms: 60_000,
+        ..crate::harness::small()
+    };
+    let (_, places) = carried(&config);
+    let mut missed = 0;
+    for (path, at) in places {
+        let (mut sim, _) = carried(&config);
+        sim.faults().unreadable(&path, at).unwrap();
+        missed += solo(&mut sim, &config, move |started| async move {
+            let report = &started.report;
+            let missing = report.damage.iter().filter(|d| d.what.contains("missing"));
+            for damage in missing.clone() {
+                assert_eq!((&damage.file, damage.position), (&path, at), "{report:?}");
+            }
+            assert_eq!(missing.count(), report.out_of_service.len(), "{report:?}");
+            report.out_of_service.len()
+        });
+    }
+    assert!(missed > 0, "nothing that was carried was needed");
 }
 
 #[test]
