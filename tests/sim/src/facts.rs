@@ -441,6 +441,10 @@ impl Facts {
         let partition = self.partitions.entry(read.tp).or_default();
         if read.error.is_some() {
             partition.hurt |= self.unknown_losses;
+            // Nobody can see what the end has taken of what was not promised to outlive it: its offsets
+            // may be given to others.
+            let promised = partition.promised();
+            partition.places.retain(|_, place| place.end <= promised);
             return;
         }
         if partition.since != Since::Nothing {

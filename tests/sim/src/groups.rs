@@ -14,7 +14,8 @@ use tailwater_shards::sleep;
 use crate::choices::Choices;
 use crate::clients::name;
 use crate::event::{Event, OffsetsRead};
-use crate::history::{ADMIN, CONSUMERS, Command, KEYED, PRODUCERS, Rot, Step, What};
+use crate::history::{ADMIN, CONSUMERS, Command, KEYED, PRODUCERS, Step, What};
+use crate::rot::{Rot, Victim};
 use crate::world::Shared;
 
 /// The topic that the groups read. Nobody deletes it.
@@ -146,7 +147,7 @@ pub(crate) fn weave(seed: u64, steps: &mut Vec<Step>) {
             let of_groups = choices.one_in(ROT_ONE_IN).then(|| Rot {
                 at: choices.next(),
                 unreadable: choices.one_in(4),
-                of_groups: true,
+                victim: Victim::Snapshot,
             });
             restart.rot = restart.rot.or(of_groups);
         }

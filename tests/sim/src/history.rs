@@ -4,6 +4,7 @@
 use crate::choices::Choices;
 use crate::groups::{self, GroupStep};
 use crate::keyed::{self, ProduceKeyed, ReadKeyed};
+use crate::rot::{self, Rot, Victim};
 
 /// How many names there are for topics.
 pub(crate) const TOPICS: u8 = 4;
@@ -260,19 +261,9 @@ pub struct Restart {
     pub shards: u16,
     /// Ends during the recoveries that follow.
     pub again: Vec<(End, Moment)>,
-    /// Something rots while the machine is off; then it ends at rest.
+    /// Something rots while the machine is off; then it ends at rest, unless it is to be among the
+    /// last commits.
     pub rot: Option<Rot>,
-}
-
-/// What rots.
-#[derive(Clone, Copy, Debug)]
-pub struct Rot {
-    /// Where: a number from which file and byte follow.
-    pub at: u64,
-    /// A whole block cannot be read any more, and not one bit has flipped.
-    pub unreadable: bool,
-    /// In a snapshot of groups, and nowhere else.
-    pub of_groups: bool,
 }
 
 /// All jumps ahead of the wall clock together: below the day after which a broker forgets a
@@ -307,8 +298,8 @@ const CHANGES: [(&str, &str); 8] = [
 ];
 
 impl History {
-    /// The history of a seed.
-    pub fn of_seed(seed: u64) -> History {
+    /// The history of a seed, in which something rots at one end in so many.
+    pub fn of_seed(seed: u64, rot_one_in: u64) -> History {
         let mut choices = Choices::new(seed);
         let shards = choices.u16(2, 3);
         let mut draw = Draw {
@@ -316,6 +307,7 @@ impl History {
             disk_faults: choices.one_in(2),
             choices,
             jumps_left_s: JUMPS_MAX_S,
+            rot_one_in,
         };
         let mut steps = Vec::new();
         for topic in 0..u8::try_from(draw.choices.between(2, 3)).expect("small") {
@@ -340,6 +332,7 @@ impl History {
         }
         keyed::weave(seed, &mut steps);
         groups::weave(seed, &mut steps);
+        rot::weave(seed, &mut steps);
         History {
             seed,
             shards,
@@ -356,6 +349,7 @@ struct Draw {
     disk_faults: bool,
     /// How far the wall clock may still jump ahead.
     jumps_left_s: i32,
+    rot_one_in: u64,
 }
 
 impl Draw {
@@ -573,10 +567,10 @@ impl Draw {
             moment,
             shards: self.choices.u16(1, 3),
             again,
-            rot: self.choices.one_in(40).then(|| Rot {
+            rot: self.choices.one_in(self.rot_one_in).then(|| Rot {
                 at: self.choices.next(),
                 unreadable: self.choices.one_in(4),
-                of_groups: false,
+                victim: Victim::AnyFile,
             }),
         };
         Step {

@@ -28,12 +28,27 @@ pub use history::History;
 pub use shrink::{Shrunk, shrink};
 
 /// How a history is run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// A mistake on purpose (feature `planted`).
     pub planted: Option<Planted>,
     /// Print what happens.
     pub print: bool,
+    /// At one end in so many something rots.
+    pub rot_one_in: u64,
+}
+
+/// How seldom something rots, unless it is said.
+pub const ROT_ONE_IN: u64 = 40;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            planted: None,
+            print: false,
+            rot_one_in: ROT_ONE_IN,
+        }
+    }
 }
 
 /// What a history was made of.
@@ -98,7 +113,7 @@ impl std::fmt::Display for Violation {
 /// # Errors
 /// The first property that does not hold.
 pub fn run(seed: u64, options: &Options) -> Result<Stats, Violation> {
-    run_history(&History::of_seed(seed), options)
+    run_history(&History::of_seed(seed, options.rot_one_in), options)
 }
 
 /// Runs a history.

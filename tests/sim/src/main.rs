@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use tailwater_shards::planted::Planted;
-use tailwater_sim::{Options, Stats, run, run_history, shrink};
+use tailwater_sim::{Options, ROT_ONE_IN, Stats, run, run_history, shrink};
 
 /// Simulates the whole broker.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ struct Arguments {
     /// Replay one history and print it.
     #[arg(long)]
     seed: Option<u64>,
+    /// At one end in so many something rots.
+    #[arg(long, default_value_t = ROT_ONE_IN, value_parser = clap::value_parser!(u64).range(1..))]
+    rot: u64,
     /// A bug on purpose, by its name (feature `planted`).
     #[arg(long)]
     plant: Option<String>,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let options = Options {
         planted,
         print: false,
+        rot_one_in: arguments.rot,
     };
     if let Some(seed) = arguments.seed {
         let printed = Options {

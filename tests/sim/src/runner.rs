@@ -14,9 +14,9 @@ use tailwater_shards::sim::{
 use crate::clients::Client;
 use crate::event::{Disturbance, Ended, Event};
 use crate::facts::Facts;
-use crate::history::{End, Failing, History, Moment, Operation, Restart, Rot, Slowed, What};
+use crate::history::{End, Failing, History, Moment, Operation, Restart, Slowed, What};
 use crate::machine::{self, Boot, DATA, wake};
-use crate::rot::Rotten;
+use crate::rot::{Rot, Rotten, Victim};
 use crate::world::Shared;
 use crate::{Options, Stats, Violation};
 
@@ -26,6 +26,8 @@ const DISK_BYTES: u64 = 1 << 40;
 const STARTS_MAX: u32 = 12;
 /// How long a machine rests before something rots: an idle shard covers its last commit.
 const REST: Duration = Duration::from_millis(200);
+/// How long the load goes on before one of the last commits rots.
+const LOAD: Duration = Duration::from_millis(8);
 /// How long the clients may take to finish once nothing disturbs the machine.
 const FINISH_MAX: Duration = Duration::from_secs(60);
 
@@ -220,12 +222,18 @@ impl Runner {
 
     /// Ends the process at rest, and starts it again on what has rotted meanwhile. At rest, since of
     /// a last commit that nothing behind it proves to have been durable nobody can tell rot from a
-    /// torn write.
+    /// torn write. Or under load, and of the last commits one rots that others behind it prove.
     fn restart_rotten(&mut self, restart: &Restart, rot: Rot) -> Result<(), Broken> {
-        self.settle()?;
-        for _ in 0..2 {
-            self.sim.run_for(REST);
+        if rot.victim == Victim::LastCommits {
+            self.calm();
+            self.sim.run_for(LOAD);
             self.stay_up()?;
+        } else {
+            self.settle()?;
+            for _ in 0..2 {
+                self.sim.run_for(REST);
+                self.stay_up()?;
+            }
         }
         self.next_shards = restart.shards;
         self.again.clear();

@@ -23,13 +23,13 @@ const CHANCES: u64 = 4;
 
 /// Shrinks the history of a seed; `None` if nothing is wrong with it.
 pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
-    let mut history = History::of_seed(seed);
+    let mut history = History::of_seed(seed, options.rot_one_in);
     let mut violation = run_history(&history, options).err()?;
     let steps_before = history.steps.len();
     history.steps.truncate(violation.step + 1);
     // What comes out at the very end belongs to no step.
     if run_history(&history, options).is_ok() {
-        history = History::of_seed(seed);
+        history = History::of_seed(seed, options.rot_one_in);
     }
     let mut part = history.steps.len().div_ceil(2);
     let mut tries = 0;

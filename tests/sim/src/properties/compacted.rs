@@ -29,6 +29,16 @@ struct Partition {
     since: Since,
 }
 
+impl Partition {
+    /// What must be there after the ends since it was read last.
+    fn promised(&self) -> i64 {
+        match self.since {
+            Since::PowerCut => self.power_end,
+            Since::Nothing | Since::Kill => self.kill_end,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Compacted {
     sent: BTreeMap<u64, Sent>,
@@ -74,6 +84,9 @@ impl Compacted {
     fn read(&mut self, facts: &Facts, read: &KeyedRead) -> Result<(), String> {
         let tp = read.tp;
         if read.error.is_some() {
+            if read.is_full {
+                self.may_lack_the_end(tp);
+            }
             let excused = facts.failing || facts.is_hurt(tp) || facts.unknown_losses;
             return match read.is_full && facts.lives(tp) && !excused {
                 true => Err(format!("{tp:?} cannot be read: error {:?}", read.error)),
@@ -99,6 +112,15 @@ impl Compacted {
         self.newest_are_there(facts, read)
     }
 
+    /// A partition that cannot be read after a start, since a read fails or something in it has
+    /// rotted, does not show what an end has taken of what was not promised to outlive it: its offsets
+    /// may be given to other records. What had been promised is held to its place all the same.
+    fn may_lack_the_end(&mut self, tp: Tp) {
+        let partition = self.partitions.entry(tp).or_default();
+        let promised = partition.promised();
+        partition.placed.split_off(&promised);
+    }
+
     /// The first read of a life of the process shows what is left.
     fn read_after_start(&mut self, read: &KeyedRead) -> Result<(), String> {
         let (tp, high) = (read.tp, read.high_watermark);
@@ -106,10 +128,7 @@ impl Compacted {
             return Err(format!("{tp:?}: nothing from {} to {high}", read.upto));
         }
         let partition = self.partitions.entry(tp).or_default();
-        let promised = match partition.since {
-            Since::PowerCut => partition.power_end,
-            Since::Nothing | Since::Kill => partition.kill_end,
-        };
+        let promised = partition.promised();
         if high < promised {
             return Err(format!("{tp:?} ends at {high} and was to reach {promised}"));
         }
