@@ -22,12 +22,28 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Begins what each start writes to the log.
 const START_MARK: &str = "-- start with ";
 
+/// Which engine a start is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Engines {
+    /// Always glommio.
+    Glommio,
+    /// Always io_uring without glommio.
+    Uring,
+    /// One or the other, drawn for each start.
+    Either,
+}
+
 /// What may differ from one start to the next.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags(Vec<(&'static str, String)>);
 
 impl Flags {
-    pub(crate) fn drawn(rng: &mut Rng) -> Self {
+    pub(crate) fn drawn(rng: &mut Rng, engines: Engines) -> Self {
+        let engine = match engines {
+            Engines::Glommio => "glommio",
+            Engines::Uring => "uring",
+            Engines::Either => rng.pick(&["glommio", "uring"]),
+        };
         // Spinning takes a whole core of the few that clients and broker share: seldom, and by no
         // more shards than leave one over. Three that spin on two cores take seconds to answer.
         let poll = rng.pick(&["park", "park", "park", "adaptive", "adaptive", "spin"]);
@@ -48,6 +64,7 @@ impl Flags {
                 rng.pick(&["32MiB", "48MiB", "128MiB"]).to_string(),
             ),
             ("--poll", poll.to_string()),
+            ("--engine", engine.to_owned()),
         ])
     }
 
@@ -73,6 +90,7 @@ pub(crate) struct Site {
     pub(crate) binary: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) address: SocketAddr,
+    pub(crate) engines: Engines,
     /// Standard error of every start is added to this file.
     pub(crate) log: PathBuf,
 }

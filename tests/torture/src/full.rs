@@ -121,7 +121,7 @@ impl FullRun {
     }
 
     fn flags(&self, rng: &mut Rng) -> Flags {
-        Flags::drawn(rng).with("--disk-reserve", RESERVE)
+        Flags::drawn(rng, self.site.engines).with("--disk-reserve", RESERVE)
     }
 
     fn keep(&self, sending: &Sending, kept: &mut Kept, next: &mut u64) -> Result<bool, Failure> {

@@ -38,7 +38,7 @@ impl KillRun {
     pub(crate) fn run(mut self, summary: &mut Summary) -> Result<(), Failure> {
         let mut rng = Rng::new(self.seed);
         let bootstrap = self.site.bootstrap();
-        let mut flags = Flags::drawn(&mut rng);
+        let mut flags = Flags::drawn(&mut rng, self.site.engines);
         let (mut broker, _) = self.site.start(&flags)?;
         let mut first = 1;
         let mut round = 0;
@@ -48,7 +48,7 @@ impl KillRun {
             let mut era = Era::begin(&bootstrap, self.seed, plan, self.java.as_mut())?;
             for _ in 0..ERA_ROUNDS.min(self.rounds - round) {
                 round += 1;
-                let next = Flags::drawn(&mut rng);
+                let next = Flags::drawn(&mut rng, self.site.engines);
                 let (after, did) = self.round(&mut rng, broker, &mut era, &next)?;
                 let told = era.ledger.lock();
                 println!(

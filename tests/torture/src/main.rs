@@ -33,7 +33,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
 
-use broker::Site;
+use broker::{Engines, Site};
 use disk::Planted;
 use failure::{Failure, fail};
 use full::FullRun;
@@ -78,10 +78,13 @@ struct Common {
     /// Where the data goes. Default: a scratch directory.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Delete the topics after every five rounds and go on with the directory, which `verify`
-    /// does not bear yet; else an empty directory is begun.
+    /// Delete the topics after every five rounds and go on with the directory; else an empty
+    /// directory is begun.
     #[arg(long)]
     delete_topics: bool,
+    /// The engine of every start; `either` draws it anew for each.
+    #[arg(long, value_enum, default_value_t = Engines::Glommio)]
+    engine: Engines,
     /// The broker's port. Not one that the kernel gives to outgoing connections: a client that
     /// looks for the broker while it is away may be given it, and the start waits until it goes.
     #[arg(long, default_value_t = 19_392)]
@@ -149,6 +152,7 @@ fn site(common: &Common, scratch: &Path) -> Site {
         binary: broker::binary(),
         data: scratch.join("data"),
         address: SocketAddr::from(([127, 0, 0, 1], common.port)),
+        engines: common.engine,
         log: scratch.join("broker.log"),
     }
 }

@@ -50,7 +50,7 @@ impl Power {
     fn rounds(mut self, summary: &mut Summary) -> Result<(), Failure> {
         let mut rng = Rng::new(self.run.seed);
         let bootstrap = self.run.site.bootstrap();
-        let mut flags = Flags::drawn(&mut rng);
+        let mut flags = Flags::drawn(&mut rng, self.run.site.engines);
         let (mut broker, _) = self.run.site.start(&flags)?;
         let (mut first, mut round) = (1, 0);
         while round < self.run.rounds {
@@ -59,7 +59,7 @@ impl Power {
             let mut era = Era::begin(&bootstrap, self.run.seed, plan, self.run.java.as_mut())?;
             for _ in 0..ERA_ROUNDS.min(self.run.rounds - round) {
                 round += 1;
-                let next = Flags::drawn(&mut rng);
+                let next = Flags::drawn(&mut rng, self.run.site.engines);
                 self.pause(&era, false)?;
                 let load = Duration::from_micros(rng.between(20_000, 500_000));
                 sleep(load);
