@@ -390,10 +390,11 @@ fn snapshot_of(partition: &Weak<Partition>) -> Bytes {
     })
 }
 
-fn last_batches_of(partition: &Weak<Partition>) -> BTreeMap<i64, i64> {
-    partition.upgrade().map_or_else(BTreeMap::new, |partition| {
-        partition.producers.borrow().last_batches()
-    })
+/// None once the partition is gone: nobody knows its producers then.
+fn last_batches_of(partition: &Weak<Partition>) -> Option<BTreeMap<i64, i64>> {
+    let partition = partition.upgrade()?;
+    let last_batches = partition.producers.borrow().last_batches();
+    Some(last_batches)
 }
 
 /// What storage has to know of a topic's configuration.

@@ -13,7 +13,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use tailwater_record::{BatchHeader, Limits, Record, RecordStream, Retain, Workspace, emptied};
+use tailwater_record::{
+    BatchHeader, Codec, Limits, Record, RecordStream, Retain, Workspace, emptied,
+};
 use tailwater_shards::planted::{self, Planted};
 
 use super::offset_map::OffsetMap;
@@ -41,6 +43,8 @@ pub(super) struct Filter {
     /// The last offset of each known producer's last batch; without it no batch is the last.
     pub(super) last_batches: Option<BTreeMap<i64, i64>>,
     pub(super) workspace: Workspace,
+    /// What decompressing a batch may take.
+    limits: Limits,
     /// The batch that was written anew.
     pub(super) out: Vec<u8>,
     stays: Vec<bool>,
@@ -57,7 +61,12 @@ struct Found {
 }
 
 impl Filter {
-    pub(super) fn new(map: OffsetMap, now_ms: i64, delete_retention_ms: i64) -> Self {
+    pub(super) fn new(
+        map: OffsetMap,
+        limits: Limits,
+        now_ms: i64,
+        delete_retention_ms: i64,
+    ) -> Self {
         Self {
             map,
             covered_upto: 0,
@@ -65,6 +74,7 @@ impl Filter {
             delete_retention_ms,
             last_batches: None,
             workspace: Workspace::new(),
+            limits,
             out: Vec::new(),
             stays: Vec::new(),
             is_unsure: false,
@@ -82,7 +92,7 @@ impl Filter {
         if is_left_alone(header) || !self.is_readable(header, batch, pace).await? {
             return Ok(None);
         }
-        let limits = Limits::default();
+        let limits = self.limits_of(header);
         let stream = RecordStream::new(batch, header, &limits, &mut self.workspace);
         let Ok(mut stream) = stream else {
             return Ok(None);
@@ -108,7 +118,7 @@ impl Filter {
         batch: &[u8],
         pace: &mut Pace<'_>,
     ) -> Result<bool, Halt> {
-        let limits = Limits::default();
+        let limits = self.limits_of(header);
         let Ok(mut stream) = RecordStream::new(batch, header, &limits, &mut self.workspace) else {
             return Ok(false);
         };
@@ -168,6 +178,14 @@ impl Filter {
         Ok(rewritten.map_or(Fate::Stays, Fate::Rewritten))
     }
 
+    /// Records that are not compressed are read where they lie: their batch bounds them.
+    fn limits_of(&self, header: &BatchHeader) -> Limits {
+        match header.attributes.codec() {
+            Codec::None => Limits::default(),
+            _ => self.limits,
+        }
+    }
+
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
         if !header.has_producer_id() || planted::is(Planted::LastSequenceCleaned) {
             return false;
@@ -189,7 +207,7 @@ impl Filter {
         self.stays.clear();
         let horizon = header.attributes.has_delete_horizon();
         let expired = horizon && self.now_ms >= header.base_timestamp && !self.is_unsure;
-        let limits = Limits::default();
+        let limits = self.limits_of(header);
         let mut stream = match RecordStream::new(batch, header, &limits, &mut self.workspace) {
             Ok(stream) => stream,
             Err(_) => return Ok(None),
@@ -236,8 +254,8 @@ impl Filter {
         pace: &mut Pace<'_>,
     ) -> Result<Option<BatchHeader>, Halt> {
         let retained = {
+            let limits = self.limits_of(header);
             let (workspace, out) = (&mut self.workspace, &mut self.out);
-            let limits = Limits::default();
             let mut retain = match Retain::new(batch, header, horizon, &limits, workspace, out) {
                 Ok(retain) => retain,
                 Err(_) => return Ok(None),

@@ -9,7 +9,7 @@
 //! Invariants: no file of a log is ever written twice; a log's offsets and their order never change;
 //! a new file is durable before a log has it, and a checkpoint without the old one is durable before
 //! that goes. So a process may end anywhere here: what the last checkpoint names is there and whole,
-//! and everything else is an orphan, which the first cleaning after a start removes.
+//! and everything else is an orphan, which the first look after a start removes.
 //! (docs/decisions/compaction.md)
 
 mod filter;
@@ -109,6 +109,7 @@ pub(crate) async fn run(shared: Rc<Shared>) {
     let mut old = Old::default();
     while pause(&shared, interval).await {
         settle(&shared, &mut old).await;
+        sweep_all(&shared).await;
         for tp in due(&shared).await {
             let log = shared.logs.borrow().get(&tp).cloned();
             let Some(log) = log.filter(|_| !shared.stopping.get()) else {
@@ -116,20 +117,40 @@ pub(crate) async fn run(shared: Rc<Shared>) {
             };
             let cleaned = Box::pin(clean(&shared, &log, &mut old)).await;
             settle(&shared, &mut old).await;
-            match cleaned {
-                Ok(()) | Err(Halt::Stopped) => {}
-                Err(Halt::NoRoom) => {
-                    tracing::warn!(partition = %tp, "no room on the disk to compact a log");
-                }
-                Err(Halt::Damaged(damage)) => {
-                    tracing::error!(partition = %tp, %damage, "a log cannot be compacted");
-                    log.never_clean();
-                }
-                Err(Halt::Failed(error)) => {
-                    tracing::error!(partition = %tp, %error, "compaction of a log failed");
-                }
+            tell(&log, cleaned);
+        }
+    }
+}
+
+/// Says what became of a log, if there is something to say.
+fn tell(log: &Log, cleaned: Result<(), Halt>) {
+    let tp = log.topic_partition();
+    match cleaned {
+        Ok(()) | Err(Halt::Stopped) => {}
+        Err(Halt::NoRoom) => {
+            tracing::warn!(partition = %tp, "no room on the disk to compact a log");
+        }
+        Err(Halt::Damaged(damage)) => {
+            tracing::error!(partition = %tp, %damage, "a log cannot be compacted");
+            log.never_clean();
+        }
+        Err(Halt::Failed(error)) => {
+            tracing::error!(partition = %tp, %error, "compaction of a log failed");
+        }
+    }
+}
+
+/// Looks for orphans where nobody has yet: a process that ended in the midst of a cleaning may have
+/// left them, whatever the log's configuration is today.
+async fn sweep_all(shared: &Rc<Shared>) {
+    let logs: Vec<Log> = shared.logs.borrow().values().cloned().collect();
+    for some in logs.chunks(LOGS_AT_ONCE) {
+        for log in some {
+            if log.wants_sweep() && log.take_unswept() && !shared.stopping.get() {
+                tell(log, sweep(shared, log).await);
             }
         }
+        yield_now().await;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use tailwater_record::Limits;
 use tailwater_shards::{random_u64, wall_clock_ms};
 
 use super::filter::{Fate, Filter};
@@ -19,7 +20,15 @@ const OLD_BYTES_MAX: u64 = 64 << 20;
 /// Segments that were cleaned together are no longer than this, whatever `segment.bytes`.
 const GROUP_BYTES_MAX: u64 = i32::MAX as u64;
 
-/// The map's part of the shard's memory: lent by the read cache while a log is cleaned.
+/// One record that is decompressed may have this much, however little memory there is.
+const RECORD_BYTES_MIN: usize = 4 << 20;
+/// And this much, however much there is.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+/// A window that most compressors stay below: 8 MiB.
+const WINDOW_LOG_MIN: u32 = 23;
+
+/// A part of the shard's memory, lent by the read cache while a log is cleaned: for the map, and for
+/// one record that is decompressed.
 struct Loan<'a> {
     shared: &'a Shared,
     bytes: usize,
@@ -30,6 +39,27 @@ impl<'a> Loan<'a> {
         let bytes = shared.cache.lend(shared.config.cleaner_bytes());
         shared.cleaner_bytes.set(bytes);
         Self { shared, bytes }
+    }
+
+    /// For one record, put together.
+    fn record_bytes(&self) -> usize {
+        (self.bytes / 2).min(RECORD_BYTES_MAX)
+    }
+
+    fn map_bytes(&self) -> usize {
+        self.bytes - self.record_bytes()
+    }
+
+    /// What decompressing may take. A batch that would take more is left as it is.
+    fn limits(&self) -> Limits {
+        let record_bytes_max = self.record_bytes().max(RECORD_BYTES_MIN);
+        let unlimited = Limits::default();
+        let window = record_bytes_max.ilog2().max(WINDOW_LOG_MIN);
+        Limits {
+            record_bytes_max,
+            zstd_window_log_max: window.min(unlimited.zstd_window_log_max),
+            ..unlimited
+        }
     }
 }
 
@@ -62,8 +92,9 @@ pub(super) async fn clean(shared: &Rc<Shared>, log: &Log, old: &mut Old) -> Resu
         // No more keys than records: an upper bound where cleaning has left gaps.
         let keys_max = u64::try_from(upto - first_dirty).expect("above it");
         let secret = [random_u64(), random_u64()];
-        let map = OffsetMap::new(loan.bytes, keys_max, secret);
-        let mut filter = Filter::new(map, now_ms, compaction.delete_retention_ms);
+        let map = OffsetMap::new(loan.map_bytes(), keys_max, secret);
+        let retention_ms = compaction.delete_retention_ms;
+        let mut filter = Filter::new(map, loan.limits(), now_ms, retention_ms);
         // Boxed, as below: with all of it in one function, rustc 1.95.0 (LLVM 22.1) wrote over the lowest
         // byte of the exception's address where an unwinding enters (`mov %r14b,%al`), and a release build
         // of the simulator crashed when a killed shard unwound through it.

@@ -194,6 +194,10 @@ impl Log {
             let len = header.total_bytes();
             if header.next_offset() > *at {
                 if !want.takes(&taken, header.next_offset(), len) {
+                    // Cleaning may have left nothing up to where the reader wants to go.
+                    if header.base_offset >= want.upto {
+                        *at = want.upto;
+                    }
                     more = false;
                     break;
                 }

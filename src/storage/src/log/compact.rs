@@ -42,7 +42,7 @@ pub(crate) struct Doomed {
 }
 
 /// The function that tells each active producer's last batch, by its last offset.
-pub(super) type LastBatches = Rc<dyn Fn() -> BTreeMap<i64, i64>>;
+pub(super) type LastBatches = Rc<dyn Fn() -> Option<BTreeMap<i64, i64>>>;
 
 /// The segments before the last, with where each ends.
 fn closed(state: &State, durable: i64) -> impl Iterator<Item = (&Segment, i64)> {
@@ -56,14 +56,15 @@ fn closed(state: &State, durable: i64) -> impl Iterator<Item = (&Segment, i64)> 
 
 impl Log {
     /// Gives the function that cleaning calls for the last batch of each producer that is known: such
-    /// a batch stays, without records if need be. Without the function every producer's batches do.
-    pub fn set_last_batches(&self, last_batches: Rc<dyn Fn() -> BTreeMap<i64, i64>>) {
+    /// a batch stays, without records if need be. Without the function, or while it does not know,
+    /// every producer's batches do.
+    pub fn set_last_batches(&self, last_batches: Rc<dyn Fn() -> Option<BTreeMap<i64, i64>>>) {
         self.inner.producers.borrow_mut().last_batches = Some(last_batches);
     }
 
     pub(crate) fn last_batches(&self) -> Option<BTreeMap<i64, i64>> {
         let last_batches = self.inner.producers.borrow().last_batches.clone();
-        last_batches.map(|last_batches| last_batches())
+        last_batches.and_then(|last_batches| last_batches())
     }
 
     /// How the log is to be cleaned, if it is and can be.
@@ -108,6 +109,17 @@ impl Log {
     /// It is not cleaned any more in the life of this process: a segment of it is rotten.
     pub(crate) fn never_clean(&self) {
         self.inner.uncleanable.set(true);
+    }
+
+    /// Whether a cleaning may have left orphans, for which nobody has looked yet: also where the log
+    /// is not compacted any more.
+    pub(crate) fn wants_sweep(&self) -> bool {
+        let compacts = self.inner.config.borrow().compact.is_some();
+        (compacts || self.inner.was_compacted.get())
+            && !self.inner.swept.get()
+            && !self.inner.uncleanable.get()
+            && !self.is_dropped()
+            && self.health().is_ok()
     }
 
     /// Whether orphans are still to be looked for; asked once.

@@ -67,6 +67,9 @@ struct Inner {
     cleaned_upto: Cell<i64>,
     /// Compaction has taken something away: only then may offsets be missing.
     has_gaps: Cell<bool>,
+    /// It is known to have been compacted in this process's life or before: a cleaning may have left
+    /// something behind.
+    was_compacted: Cell<bool>,
     /// Files that no segment is were looked for and removed.
     swept: Cell<bool>,
     /// A segment is rotten: compaction leaves the log alone.
@@ -151,6 +154,7 @@ impl Log {
                 cached_unsynced: Cell::new(0),
                 cleaned_upto: Cell::new(found.cleaned_upto),
                 has_gaps: Cell::new(found.has_gaps),
+                was_compacted: Cell::new(false),
                 swept: Cell::new(false),
                 uncleanable: Cell::new(false),
                 entry_in_plan: Cell::new(usize::MAX),
@@ -190,12 +194,15 @@ impl Log {
 
     /// Takes the topic's new configuration; it holds from the next append on.
     pub fn configure(&self, config: LogConfig) {
-        if config.compact.is_some()
+        let before = self.inner.config.replace(config);
+        self.inner.was_compacted.set(
+            self.inner.was_compacted.get() || self.inner.has_gaps.get() || before.compact.is_some(),
+        );
+        if self.wants_sweep()
             && let Ok(shared) = self.shared()
         {
             shared.compacts();
         }
-        *self.inner.config.borrow_mut() = config;
     }
 
     pub(crate) fn shared(&self) -> Result<Rc<Shared>, StorageError> {

@@ -162,7 +162,7 @@ impl Boot {
             .collect();
         for log in &logs {
             let (model, tp) = (Rc::clone(&self.model), log.topic_partition());
-            log.set_last_batches(Rc::new(move || last_batches(&model, tp.partition)));
+            log.set_last_batches(Rc::new(move || Some(last_batches(&model, tp.partition))));
             check_start(&self.model, log).await;
         }
         self.checked.set(self.checked.get() + 1);

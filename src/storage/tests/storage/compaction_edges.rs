@@ -1,6 +1,6 @@
 //! Compaction where something else happens to the log meanwhile, or to what is in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,38 +86,74 @@ fn what_cannot_be_judged_stays() {
 /// its batch stays, and so does the tombstone that deletes it.
 #[test]
 fn a_tombstone_stays_for_a_record_that_cannot_be_judged() {
-    solo(&mut Simulation::new(1), &small(), |started| async move {
-        let mut config = compacted();
-        config.compact = config.compact.map(|compact| Compaction {
-            delete_retention_ms: 0,
-            ..compact
+    // With so little memory no record is put together that is longer than 4 MiB.
+    for (bytes, is_judged) in [(3 << 20, true), ((4 << 20) + 1, false)] {
+        solo(&mut Simulation::new(1), &small(), move |started| {
+            a_large_record_and_its_tombstone(started, bytes, is_judged)
         });
-        let log = started.log_with(0, config);
-        let mut large = BatchBuilder::new().compression(Compression::of(Codec::Zstd));
-        large.push(NewRecord {
+    }
+}
+
+async fn a_large_record_and_its_tombstone(started: Started, bytes: usize, is_judged: bool) {
+    let mut config = compacted();
+    config.compact = config.compact.map(|compact| Compaction {
+        delete_retention_ms: 0,
+        ..compact
+    });
+    let log = started.log_with(0, config);
+    let mut large = BatchBuilder::new().compression(Compression::of(Codec::Zstd));
+    large.push(NewRecord {
+        timestamp: wall_clock_ms(),
+        key: Some(b"\x09"),
+        value: Some(&vec![0; bytes]),
+        headers: &[],
+    });
+    append(&log, large.build(), Sync::Durable).unwrap();
+    for key in [b"\x09", b"\x08"] {
+        let mut tombstone = BatchBuilder::new();
+        tombstone.push(NewRecord {
             timestamp: wall_clock_ms(),
-            key: Some(b"\x09"),
-            value: Some(&vec![0; (64 << 20) + 1]),
+            key: Some(key),
+            value: None,
             headers: &[],
         });
-        append(&log, large.build(), Sync::Durable).unwrap();
-        for key in [b"\x09", b"\x08"] {
-            let mut tombstone = BatchBuilder::new();
-            tombstone.push(NewRecord {
-                timestamp: wall_clock_ms(),
-                key: Some(key),
-                value: None,
-                headers: &[],
-            });
-            append(&log, tombstone.build(), Sync::Durable).unwrap();
-        }
-        for _ in 0..3 {
-            fill(&started, &log, 40, |_| Some(1)).await;
-            sleep(Duration::from_secs(2)).await;
-        }
-        let left = offsets(&log).await;
+        append(&log, tombstone.build(), Sync::Durable).unwrap();
+    }
+    for _ in 0..3 {
+        fill(&started, &log, 40, |_| Some(1)).await;
+        sleep(Duration::from_secs(2)).await;
+    }
+    let left = offsets(&log).await;
+    if is_judged {
+        assert!(left[0] > 2, "all three go: {left:?}");
+    } else {
         assert_eq!(left[..3], [0, 1, 2], "what the tombstone deletes is there");
-        assert!(left.len() < 20, "and the others go: {left:?}");
+    }
+    assert!(left.len() < 20, "and the others go: {left:?}");
+}
+
+/// Who began before a cleaning wants to go on to an end that now lies in a gap.
+#[test]
+fn a_read_that_ends_in_a_gap_comes_to_its_end() {
+    solo(&mut Simulation::new(1), &small(), |started| async move {
+        let log = started.log_with(0, compacted());
+        fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
+        sleep(Duration::from_secs(1)).await;
+        let (start, end) = (log.log_start(), log.durable_end().0);
+        let all = offsets(&log).await;
+        assert!(all.len() < 40, "it is cleaned: {all:?}");
+        for upto in start + 1..=end {
+            let (mut at, mut found) = (start, Vec::new());
+            while at < upto {
+                let read = log.read(at, upto, 200, true).await.unwrap();
+                assert!(read.next > at, "stuck at {at} below {upto}");
+                let bytes = read.slices.concat();
+                found.extend(batches(&bytes).map(|batch| batch.unwrap().header.base_offset));
+                at = read.next;
+            }
+            let below: Vec<i64> = all.iter().copied().filter(|base| *base < upto).collect();
+            assert_eq!(found, below);
+        }
     });
 }
 
@@ -236,17 +272,17 @@ fn nothing_is_made_of_a_log_that_was_dropped() {
     }
 }
 
-#[test]
-fn what_a_killed_cleaning_left_behind_goes_with_the_next() {
-    let mut sim = Simulation::new(5);
-    let orphans = ["00000000000000000000.7.log", "00000000000000000003.log"];
-    let directory = solo(&mut sim, &small(), move |started| async move {
+const ORPHANS: [&str; 2] = ["00000000000000000000.7.log", "00000000000000000003.log"];
+
+/// A log that was cleaned, with what a killed cleaning leaves behind; its directory.
+fn with_orphans(sim: &mut Simulation) -> PathBuf {
+    solo(sim, &small(), move |started| async move {
         let log = started.log_with(0, compacted());
         fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
         sleep(Duration::from_secs(1)).await;
         started.storage.shutdown().await;
         let directory = Path::new(DATA).join(tp(0).topic.to_string()).join("0");
-        for name in orphans {
+        for name in ORPHANS {
             let options = tailwater_shards::OpenOptions {
                 create_new: true,
                 write: true,
@@ -255,14 +291,51 @@ fn what_a_killed_cleaning_left_behind_goes_with_the_next() {
             file.unwrap().close().await;
         }
         directory
-    });
+    })
+}
+
+async fn orphans_in(directory: &Path) -> usize {
+    let names = dir::list(directory).await.unwrap();
+    let is_there = |name: &&&str| names.iter().any(|entry| entry.name == **name);
+    ORPHANS.iter().filter(is_there).count()
+}
+
+#[test]
+fn what_a_killed_cleaning_left_behind_goes_when_the_log_is_not_compacted_any_more() {
+    for at_the_start in [true, false] {
+        let mut sim = Simulation::new(5);
+        let directory = with_orphans(&mut sim);
+        solo(&mut sim, &small(), move |started| async move {
+            let plain = LogConfig {
+                compact: None,
+                ..compacted()
+            };
+            let log = if at_the_start {
+                started.log_with(0, plain)
+            } else {
+                let log = started.log_with(0, compacted());
+                log.configure(plain);
+                log
+            };
+            assert_eq!(orphans_in(&directory).await, 2);
+            let before = offsets(&log).await;
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(orphans_in(&directory).await, 0);
+            assert_eq!(offsets(&log).await, before);
+        });
+    }
+}
+
+#[test]
+fn what_a_killed_cleaning_left_behind_goes_with_the_next() {
+    let mut sim = Simulation::new(5);
+    let directory = with_orphans(&mut sim);
     solo(&mut sim, &small(), move |started| async move {
         let log = started.log_with(0, compacted());
         fill(&started, &log, 60, |number| Some((number % 5) as u8)).await;
         sleep(Duration::from_secs(1)).await;
         let names = dir::list(&directory).await.unwrap();
-        let is_orphan = |name: &&str| names.iter().any(|entry| entry.name == **name);
-        assert_eq!(orphans.iter().find(|name| is_orphan(name)), None);
+        assert_eq!(orphans_in(&directory).await, 0);
         let bases = names.iter().filter(|entry| entry.name.ends_with(".log"));
         let mut bases: Vec<_> = bases.map(|entry| entry.name[..20].to_owned()).collect();
         let count = bases.len();
