@@ -4,6 +4,7 @@
 //! and a classic one again when the last such member goes. Offsets belong to the group's id, and
 //! are not touched by either.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::classic::ClassicGroup;
@@ -149,7 +150,7 @@ impl Groups {
     }
 
     /// Puts a group over to the classic protocol, without those that leave.
-    fn downgrade(&mut self, step: &mut Step<'_>, id: &str, leaving: &[Arc<str>], rebalance: bool) {
+    fn downgrade(&mut self, step: &mut Step<'_>, id: &str, leaving: &BTreeSet<Arc<str>>, rebalance: bool) {
         let Some(Group::Consumer(group)) = self.find(id) else {
             return;
         };

@@ -6,6 +6,7 @@
 //!
 //! Source: Kafka's `classicGroupJoinToConsumerGroup` and its neighbours.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -79,7 +80,7 @@ impl ConsumerGroup {
         self.timers.set(&id, Due::Sync, sync);
         let aftermath = if downgrades {
             Aftermath::Downgrade {
-                leaving: Vec::new(),
+                leaving: BTreeSet::new(),
                 rebalance: changed,
             }
         } else {
@@ -248,14 +249,12 @@ impl ConsumerGroup {
         request: &LeaveGroup,
         out: &mut Vec<Record>,
     ) -> (Vec<MemberResult>, Aftermath) {
-        let mut leaving: Vec<Arc<str>> = Vec::new();
+        let mut leaving = BTreeSet::new();
         let mut results = Vec::with_capacity(request.members.len());
         for asked in &request.members {
             let found = self.leaving(&asked.member, asked.instance.as_ref());
-            if let Ok(id) = &found
-                && !leaving.contains(id)
-            {
-                leaving.push(id.clone());
+            if let Ok(id) = &found {
+                leaving.insert(id.clone());
             }
             results.push(MemberResult {
                 member: asked.member.clone(),

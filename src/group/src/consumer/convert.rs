@@ -88,7 +88,7 @@ impl ConsumerGroup {
     pub(crate) fn to_classic(
         &self,
         context: &Context<'_>,
-        leaving: &[Arc<str>],
+        leaving: &BTreeSet<Arc<str>>,
         out: &mut Vec<Record>,
     ) -> ClassicState {
         self.tombstones(out);

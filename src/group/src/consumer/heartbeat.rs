@@ -4,6 +4,7 @@
 //!
 //! Source: Kafka's `GroupMetadataManager.consumerGroupHeartbeat`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -41,7 +42,7 @@ pub(crate) enum Aftermath {
     /// which are still in it.
     Downgrade {
         /// Who leaves.
-        leaving: Vec<Arc<str>>,
+        leaving: BTreeSet<Arc<str>>,
         /// Whether the others have to join again.
         rebalance: bool,
     },
@@ -350,7 +351,7 @@ impl ConsumerGroup {
             self.set_current(away, out);
             return Ok((reply, Aftermath::Stays));
         }
-        let leaving = vec![id.clone()];
+        let leaving = BTreeSet::from([id.clone()]);
         Ok((reply, self.part_with(context, leaving, out)))
     }
 
@@ -358,7 +359,7 @@ impl ConsumerGroup {
     pub(super) fn part_with(
         &mut self,
         context: &Context<'_>,
-        leaving: Vec<Arc<str>>,
+        leaving: BTreeSet<Arc<str>>,
         out: &mut Vec<Record>,
     ) -> Aftermath {
         if leaving.is_empty() {
@@ -384,7 +385,7 @@ impl ConsumerGroup {
     }
 
     /// Whether only members of the classic protocol stay when these leave.
-    pub(super) fn may_downgrade(&self, leaving: &[Arc<str>], config: &GroupConfig) -> bool {
+    pub(super) fn may_downgrade(&self, leaving: &BTreeSet<Arc<str>>, config: &GroupConfig) -> bool {
         let mut staying = self
             .members
             .values()
@@ -410,7 +411,7 @@ impl ConsumerGroup {
             if matches!(due, Due::Rebalance(epoch) if epoch != member.epoch) {
                 continue;
             }
-            let aftermath = self.part_with(context, vec![id], out);
+            let aftermath = self.part_with(context, BTreeSet::from([id]), out);
             if aftermath != Aftermath::Stays {
                 return aftermath;
             }
