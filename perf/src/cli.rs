@@ -384,14 +384,11 @@ fn one_load(args: &LoadArgs) -> anyhow::Result<()> {
     let configs = configs.collect::<anyhow::Result<Vec<_>>>()?;
     let mut control = Control::open(args.against)?;
     control.check_versions(reads)?;
-    control.create(
-        &NewTopic {
-            name: &topic,
-            partitions: args.partitions,
-            configs: &configs,
-        },
-        reads,
-    )?;
+    control.create(&NewTopic {
+        name: &topic,
+        partitions: args.partitions,
+        configs: &configs,
+    })?;
     let ran = load::run(&load);
     control.delete(&topic)?;
     println!("{}", Machine::describe(std::path::Path::new("."))?.line());

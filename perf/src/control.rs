@@ -87,22 +87,24 @@ impl Control {
 
     /// Fails unless the broker speaks the versions that the hot path is written in.
     pub(crate) fn check_versions(&mut self, reads: bool) -> anyhow::Result<()> {
-        let answer = self.call(0, &ApiVersionsRequest::default())?;
         for (key, version) in [frames::PRODUCE, frames::FETCH] {
-            let row = answer.api_keys.iter().find(|row| row.api_key == key);
-            let speaks =
-                row.is_some_and(|row| (row.min_version..=row.max_version).contains(&version));
             let needed = key == frames::PRODUCE.0 || reads;
             ensure!(
-                speaks || !needed,
+                !needed || self.speaks(key, version)?,
                 "the broker does not speak version {version} of API {key}"
             );
         }
         Ok(())
     }
 
+    fn speaks(&mut self, key: i16, version: i16) -> anyhow::Result<bool> {
+        let answer = self.call(0, &ApiVersionsRequest::default())?;
+        let row = answer.api_keys.iter().find(|row| row.api_key == key);
+        Ok(row.is_some_and(|row| (row.min_version..=row.max_version).contains(&version)))
+    }
+
     /// Makes a topic and waits until all its partitions are served.
-    pub(crate) fn create(&mut self, topic: &NewTopic<'_>, reads: bool) -> anyhow::Result<()> {
+    pub(crate) fn create(&mut self, topic: &NewTopic<'_>) -> anyhow::Result<()> {
         let configs = topic.configs.iter().map(|(name, value)| {
             let config = CreatableTopicConfig::default()
                 .with_name(StrBytes::from_string((*name).to_owned()));
@@ -136,11 +138,11 @@ impl Control {
             );
             std::thread::sleep(RETRY);
         }
-        if reads {
-            self.await_served(topic)
-        } else {
-            Ok(())
+        let (key, version) = frames::FETCH;
+        if self.speaks(key, version)? {
+            self.await_served(topic)?;
         }
+        Ok(())
     }
 
     fn leaders(&mut self, topic: &str) -> anyhow::Result<usize> {
@@ -154,6 +156,7 @@ impl Control {
     }
 
     /// Kafka names leaders before they serve: a fetch that every partition answers says that they do.
+    /// A sink that serves none takes everything at once.
     fn await_served(&mut self, topic: &NewTopic<'_>) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {

@@ -47,14 +47,13 @@ impl Lab {
         let topic = self.new_topic();
         let old = format!("{topic}-old");
         let mut control = Control::open(addr)?;
-        let reads = workload.reads();
-        control.check_versions(reads)?;
+        control.check_versions(workload.reads())?;
         let new = NewTopic {
             name: &topic,
             partitions: workload.partitions,
             configs: workload.configs,
         };
-        control.create(&new, reads)?;
+        control.create(&new)?;
         let mut readers =
             vec![reader(&topic, workload.partitions, Reads::Tail); workload.tail_readers];
         match workload.beside {
@@ -65,7 +64,7 @@ impl Lab {
                     partitions: 1,
                     configs: &[],
                 };
-                control.create(&backfill, true)?;
+                control.create(&backfill)?;
                 self.fill(addr, &old, mib)?;
                 readers.push(reader(&old, 1, Reads::Again));
             }

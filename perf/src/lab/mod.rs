@@ -194,6 +194,9 @@ impl Lab {
             Work::RawDisk { on } => {
                 Ok(Measured::of_latency(self.raw.run(self.cpu(*on), slice_ns)?))
             }
+            Work::RawDiskAt { rate } => Ok(Measured::of_latency(
+                self.raw.run_at(*rate, broker_cpu, client_cpu, slice_ns)?,
+            )),
             Work::RoundTrip { wait } => {
                 let (request_bytes, answer_bytes) = TRIP;
                 let trip = Trip {
@@ -276,7 +279,7 @@ impl Lab {
             partitions: clients::PARTITIONS,
             configs: &[],
         };
-        control.create(&new, false)?;
+        control.create(&new)?;
         let lasting = Duration::from_nanos(self.plan.slice_ns);
         let mut used = Vec::new();
         let ran = clients::run(client, addr, &topic, lasting, self.client_cpu(), || {

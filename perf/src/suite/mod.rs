@@ -52,6 +52,9 @@ pub(crate) enum Work {
     Discard(Workload),
     /// O_DIRECT write of 4 KiB and fdatasync by a thread on the broker's core, or on the client's.
     RawDisk { on: Core },
+    /// O_DIRECT write of what is due of `rate` records a second, and fdatasync, while the client's core
+    /// spins.
+    RawDiskAt { rate: u64 },
     /// A round trip of a KiB and a short answer over the loopback.
     RoundTrip { wait: Wait },
     /// O_DIRECT reads of a MiB, one after the other.

@@ -103,6 +103,12 @@ fn references() -> Vec<Row> {
             Work::RawDisk { on: Core::Client },
         ),
         row(
+            "raw-disk-5000",
+            "the disk: what is due of 5,000/s in one O_DIRECT write + fdatasync, client's core spinning",
+            POWER,
+            Work::RawDiskAt { rate: 5000 },
+        ),
+        row(
             "tcp-spin",
             "TCP round trip, 1 KiB, both sides spin",
             NOTHING,

@@ -150,7 +150,13 @@ impl Groups {
     }
 
     /// Puts a group over to the classic protocol, without those that leave.
-    fn downgrade(&mut self, step: &mut Step<'_>, id: &str, leaving: &BTreeSet<Arc<str>>, rebalance: bool) {
+    fn downgrade(
+        &mut self,
+        step: &mut Step<'_>,
+        id: &str,
+        leaving: &BTreeSet<Arc<str>>,
+        rebalance: bool,
+    ) {
         let Some(Group::Consumer(group)) = self.find(id) else {
             return;
         };

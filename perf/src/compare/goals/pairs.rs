@@ -90,7 +90,20 @@ fn durable() -> Vec<Pair> {
             0.99,
             1.3,
         ),
-        part("5,000/s, p99.9 over raw", "at-5000", "raw", 0.999, 2.0),
+        part(
+            "5,000/s, p99.9 over raw at that rate",
+            "at-5000",
+            "raw-5000",
+            0.999,
+            2.0,
+        ),
+        part(
+            "5,000/s, p99.9 over raw in a closed loop",
+            "at-5000",
+            "raw",
+            0.999,
+            2.0,
+        ),
         part(
             "5,000/s, p99 over Kafka without sync",
             "at-5000",

@@ -152,6 +152,12 @@ fn latencies() -> Vec<Side> {
             Work::Load(Workload::at(5000)),
         ),
         side(
+            "raw-5000",
+            "O_DIRECT write of what is due + fdatasync, 5,000/s",
+            POWER,
+            Work::RawDiskAt { rate: 5000 },
+        ),
+        side(
             "kafka-5000",
             "Kafka, 5,000/s",
             KILL,

@@ -1,112 +1,21 @@
 //! What disk and loopback can do by themselves: the references beside every figure of a broker.
 
-use std::fs::{File, OpenOptions};
+mod disk;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use crate::clock;
 use crate::machine;
 use crate::poller::Wait;
 use crate::times::Times;
 
-const BLOCK: usize = 4096;
-const FILE_BYTES: u64 = 64 << 20;
+pub(crate) use disk::RawDisk;
+
 /// What is done before it counts.
 const WARM_UP: usize = 200;
-
-/// A zero-filled file, overwritten block by block: O_DIRECT, write and then fdatasync, by a thread that
-/// blocks in both. Removed when dropped.
-pub(crate) struct RawDisk {
-    path: PathBuf,
-}
-
-impl RawDisk {
-    /// Makes the file in `dir`, the file system that the broker's log is on.
-    pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join(format!("raw-disk-{}", std::process::id()));
-        let disk = Self { path };
-        let file = direct(&disk.path, true)?;
-        let zeros = vec![0; (1 << 20) + BLOCK];
-        let zeros = aligned(&zeros, 1 << 20);
-        for position in (0..FILE_BYTES).step_by(zeros.len()) {
-            file.write_all_at(zeros, position)?;
-        }
-        file.sync_all()?;
-        Ok(disk)
-    }
-
-    /// Writes of 4 KiB on core `cpu` for so long.
-    pub(crate) fn run(&self, cpu: usize, lasting_ns: u64) -> anyhow::Result<Times> {
-        machine::on_cpu(cpu, || {
-            let file = direct(&self.path, true)?;
-            let buffer = vec![7; 2 * BLOCK];
-            let buffer = aligned(&buffer, BLOCK);
-            let (mut times, mut index) = (Times::default(), 0_usize);
-            let end_ns = clock::now_ns() + lasting_ns;
-            while index <= WARM_UP || clock::now_ns() < end_ns {
-                let position = (index * BLOCK) as u64 % FILE_BYTES;
-                let began_ns = clock::now_ns();
-                file.write_all_at(buffer, position)?;
-                file.sync_data()?;
-                if index >= WARM_UP {
-                    times.record(clock::now_ns() - began_ns);
-                }
-                index += 1;
-            }
-            Ok(times)
-        })
-    }
-}
-
-impl RawDisk {
-    /// Reads the file again and again, O_DIRECT, a MiB at a time: bytes a second.
-    pub(crate) fn reads(&self, cpu: usize, lasting_ns: u64) -> anyhow::Result<f64> {
-        const STEP: usize = 1 << 20;
-        machine::on_cpu(cpu, || {
-            let file = direct(&self.path, true)?;
-            let mut buffer = vec![0; STEP + BLOCK];
-            let skip = buffer.as_ptr().align_offset(BLOCK);
-            let (mut total, began_ns) = (0_u64, clock::now_ns());
-            while total == 0 || clock::now_ns() < began_ns + lasting_ns {
-                let into = &mut buffer[skip..skip + STEP];
-                file.read_exact_at(into, total % FILE_BYTES)?;
-                total += STEP as u64;
-            }
-            Ok(total as f64 * 1e9 / (clock::now_ns() - began_ns) as f64)
-        })
-    }
-}
-
-impl Drop for RawDisk {
-    fn drop(&mut self) {
-        // It may be gone already, with its directory.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn direct(path: &Path, write: bool) -> anyhow::Result<File> {
-    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits())?;
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(write)
-        .create(write)
-        .truncate(false)
-        .custom_flags(flags);
-    options
-        .open(path)
-        .with_context(|| format!("{} with O_DIRECT", path.display()))
-}
-
-/// The first `bytes` of a vector that begin at a block's boundary.
-fn aligned(buffer: &[u8], bytes: usize) -> &[u8] {
-    let skip = buffer.as_ptr().align_offset(BLOCK);
-    &buffer[skip..skip + bytes]
-}
 
 /// What goes over the loopback in a round trip.
 #[derive(Clone, Copy, Debug)]
@@ -263,20 +172,6 @@ pub(crate) fn redis_sets(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_disk_by_itself_is_measured_on_a_zero_filled_file_that_does_not_stay() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let disk = RawDisk::new(dir.path()).unwrap();
-        let cpu = machine::usable_cpus().unwrap()[0];
-        let times = disk.run(cpu, 1_000_000).unwrap();
-        assert!(times.len() > 0 && times.ns(0.5) > 0);
-        assert_eq!(std::fs::metadata(&disk.path).unwrap().len(), FILE_BYTES);
-        assert!(disk.reads(cpu, 1_000_000).unwrap() > 0.0);
-        let path = disk.path.clone();
-        drop(disk);
-        assert!(!path.exists());
-    }
 
     #[test]
     fn round_trips_are_measured_by_blocking_threads() {
