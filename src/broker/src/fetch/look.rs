@@ -15,16 +15,28 @@ use std::rc::Rc;
 use tailwater_shards::ShardId;
 use tailwater_storage::TopicPartition;
 
-/// Looks at the ready partitions: own ones directly, each other owner with one message. With
-/// `first_batch` the first that has anything gets a batch whatever its size.
+/// What a look may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// What there is, within memory that is reserved; the first that has anything gets a batch
+    /// whatever its size.
+    All,
+    /// What memory has, to be copied. Nothing is read from the disk: a little lies there in what is
+    /// large, and nothing bounds how many read at once.
+    Little,
+}
+
+/// Looks at the ready partitions: own ones directly, each other owner with one message. `None` when
+/// [`Takes::Little`] leaves nothing for the first that has anything: it has waited for its turn
+/// longest, and must not starve behind others.
 pub(super) async fn look(
     broker: &Rc<Inner>,
     interest: &RefCell<Interest>,
     terms: &Terms,
     bytes_max: usize,
     watch: bool,
-    first_batch: bool,
-) -> Looked {
+    takes: Takes,
+) -> Option<Looked> {
     let image = broker.image();
     let mut looked = Looked::new();
     let ready = interest.borrow_mut().take_ready();
@@ -42,10 +54,13 @@ pub(super) async fn look(
         }
     }
     let set = interest.borrow().id;
+    let first_batch = takes == Takes::All;
+    let memory_only = takes == Takes::Little;
     let request = |parts, bytes_max, first_batch, slack_max| ReadRequest {
         isolation: terms.isolation,
         bytes_max,
         first_batch,
+        memory_only,
         slack_max,
         set,
         standing: terms.standing,
@@ -66,6 +81,9 @@ pub(super) async fn look(
     }
     let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
     assert!(owners == 1 || found <= bytes_max, "read more than asked");
+    if takes == Takes::Little && starved_first(&ready, &looked).is_some() {
+        return None;
+    }
     // One that has gone meanwhile leaves its turn to the next; each is asked once more at most.
     while first_batch && let Some(place) = starved_first(&ready, &looked) {
         let part = part_of(broker, terms, &image, interest, place, false);
@@ -83,7 +101,7 @@ pub(super) async fn look(
         looked.insert(place, ReadOutcome { starved, ..outcome });
     }
     keep_within(&ready, &mut looked, bytes_max);
-    looked
+    Some(looked)
 }
 
 /// The first that has anything, if not a batch of it fitted its owner's share. It gets one whatever

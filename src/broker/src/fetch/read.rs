@@ -21,6 +21,8 @@ pub(crate) struct ReadRequest {
     pub(crate) bytes_max: usize,
     /// The first batch comes whatever its size.
     pub(crate) first_batch: bool,
+    /// Only what memory has: what takes the disk is starved.
+    pub(crate) memory_only: bool,
     /// What the records may keep alive beyond their bytes.
     pub(crate) slack_max: usize,
     /// The set of watches that the markers are of.
@@ -144,6 +146,14 @@ pub(crate) fn read(
             .log()
             .try_read(from, upto, bytes_max.min(left), none_yet)
         else {
+            if request.memory_only {
+                outcomes.push(ReadOutcome {
+                    starved: true,
+                    more: true,
+                    ..empty(&partition)
+                });
+                continue;
+            }
             // The first that memory does not have: it and all after it are read in a future.
             let rest = std::iter::once((
                 Found::Readable {

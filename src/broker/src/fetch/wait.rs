@@ -5,7 +5,7 @@
 //! deletion), when its wait is over, or when the broker stops.
 
 use super::interest::Interest;
-use super::look::look;
+use super::look::{Takes, look};
 use super::memory::{FETCH_BYTES_FREE, HeldReply, ReplyMemory, SLACK_BYTES};
 use super::read::ReadOutcome;
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, InUse, SessionCache};
@@ -340,7 +340,8 @@ async fn look_charged(
         };
         let reserved = usize::try_from(held.bytes()).unwrap_or(usize::MAX);
         let bytes_max = terms.bytes_max.min(reserved.saturating_sub(SLACK_BYTES));
-        let looked = look(broker, interest, terms, bytes_max, watch, true).await;
+        let looked = look(broker, interest, terms, bytes_max, watch, Takes::All).await;
+        let looked = looked.expect("all is taken");
         let bytes: usize = looked.values().map(|outcome| outcome.bytes).sum();
         if bytes > bytes_max.max(reserved - SLACK_BYTES) && !charged.memory.is_all(&held) {
             wanted = (bytes + SLACK_BYTES) as u64;
@@ -354,8 +355,8 @@ async fn look_charged(
     }
 }
 
-/// Looks without memory reserved, for so little that it is copied and needs none. None if there is
-/// something to read and no batch of it is as small.
+/// Looks without memory reserved, for so little that it is copied and needs none; not on the disk.
+/// None if the partition whose turn it is has something, and no batch of it is as small and in memory.
 async fn look_for_little(
     broker: &Rc<Inner>,
     interest: &RefCell<Interest>,
@@ -363,11 +364,7 @@ async fn look_for_little(
     watch: bool,
 ) -> Option<Looked> {
     let bytes_max = terms.bytes_max.min(FETCH_BYTES_FREE);
-    let mut looked = look(broker, interest, terms, bytes_max, watch, false).await;
-    let found: usize = looked.values().map(|outcome| outcome.bytes).sum();
-    if found == 0 && looked.values().any(|outcome| outcome.starved) {
-        return None;
-    }
+    let mut looked = look(broker, interest, terms, bytes_max, watch, Takes::Little).await?;
     let records = looked.values_mut().flat_map(|outcome| &mut outcome.records);
     records.for_each(|slice| *slice = Bytes::copy_from_slice(slice));
     Some(looked)

@@ -294,6 +294,38 @@ fn who_reads_little_or_nothing_does_not_wait_in_the_line_for_reply_memory() {
 }
 
 #[test]
+fn who_would_have_to_read_the_disk_waits_in_the_line_for_reply_memory_however_little_it_is() {
+    let mut machine = Machine::new(9, 2);
+    machine.create("t", 2, &[]);
+    machine.produce(0, "t", 0, -1, batch(&["x"])).unwrap();
+    // More than the tail cache's share of the 8 MiB that a shard has.
+    let large = "x".repeat(400_000);
+    for _ in 0..18 {
+        machine.produce(0, "t", 0, -1, batch(&[&large])).unwrap();
+    }
+    machine.produce(0, "t", 1, -1, batch(&["y"])).unwrap();
+    let held = machine.on(0, |broker| async move {
+        let memory = broker.inner.replies.borrow().clone();
+        memory.reserve(memory.reply_bytes_max(), false).await
+    });
+    let waits = machine.begin_fetch(0, parked(&[("t", 0, 0)], 1));
+    machine.sim.run_for(SECOND);
+    assert!(!waits.is_done(), "a crowd would read the disk unbounded");
+    // What memory has comes without, before what it does not have; but not when that has its turn.
+    let outcome = machine.fetch(0, fetch_request(&[("t", 1, 0), ("t", 0, 0)]));
+    let read: Vec<_> = outcome.partitions.iter().map(|p| p.bytes() > 0).collect();
+    assert_eq!(read, [true, false]);
+    let starves = machine.begin_fetch(0, fetch_request(&[("t", 0, 0), ("t", 1, 0)]));
+    machine.sim.run_for(SECOND);
+    assert!(!starves.is_done(), "what lies on the disk has its turn");
+    drop(held);
+    for waited in [waits, starves] {
+        let outcome = machine.finish(waited);
+        assert!(outcome.partitions.iter().all(|p| p.bytes() > 0));
+    }
+}
+
+#[test]
 fn offsets_and_epochs_out_of_range_are_told_as_kafka_does() {
     let mut machine = Machine::new(8, 2);
     machine.create("t", 1, &[]);
