@@ -11,6 +11,7 @@
     reason = "a measurement, run by hand"
 )]
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tailwater_shards::{
-    self as shards, DmaBuf, File, IoClass, Listener, OpenOptions, Poll, RunConfig, Shutdown, Stage,
-    StageTimes, record_latency,
+    self as shards, DmaBuf, File, IoClass, Listener, OpenOptions, Pack, Poll, RunConfig, Shutdown,
+    Stage, StageTimes, record_latency,
 };
 
 const WRITES: u64 = 4000;
@@ -51,6 +52,12 @@ fn main() {
         "1000 requests recorded, of ten stages each",
         recordings(cpus[0]),
     );
+    for (name, kept) in [("its buffer kept", false), ("copied to a pack", true)] {
+        for len in [100, 4000, 16 << 10] {
+            let name = format!("1000 x {len} bytes, {name}");
+            report(&name, kept_commits(cpus[0], len, kept));
+        }
+    }
     for &cpu in &cpus {
         for len in [4096, 65536] {
             let name = format!("write_durable {} KiB, parked, cpu {cpu}", len >> 10);
@@ -135,6 +142,43 @@ fn recordings(cpu: usize) -> Vec<Duration> {
                     record_latency(0, &times);
                 }
                 sender.send(began.elapsed()).unwrap();
+            }
+        }
+    };
+    let running = shards::run(RunConfig::new(vec![cpu]), main).unwrap();
+    running.join().unwrap();
+    receiver.into_iter().collect()
+}
+
+/// How long a thousand commits take of so many bytes of records, without their writes: an aligned
+/// buffer is made, and what readers may ask for is kept, 16 MiB of it, the oldest let go.
+fn kept_commits(cpu: usize, len: usize, packed: bool) -> Vec<Duration> {
+    const KEPT_BYTES: usize = 16 << 20;
+    let (sender, receiver) = channel();
+    let main = move |_| {
+        let sender = sender.clone();
+        async move {
+            let block = (len + 200).next_multiple_of(4096);
+            let mut pack = Pack::new(64 << 10);
+            let mut kept = VecDeque::new();
+            let count = KEPT_BYTES / if packed { len } else { block };
+            for sample in 0..SAMPLES + count as u64 / 1000 {
+                let began = Instant::now();
+                for _ in 0..1000 {
+                    let mut buf = DmaBuf::zeroed(block);
+                    buf[..len].fill(7);
+                    let bytes = buf.freeze().bytes();
+                    kept.push_back(match packed {
+                        true => pack.put(&bytes[..len]).bytes,
+                        false => bytes,
+                    });
+                    if kept.len() > count {
+                        kept.pop_front();
+                    }
+                }
+                if sample >= count as u64 / 1000 {
+                    sender.send(began.elapsed()).unwrap();
+                }
             }
         }
     };

@@ -22,13 +22,22 @@ use bytes::Bytes;
 use glommio::io::DmaBuffer;
 
 pub(crate) mod home;
+mod pack;
 #[cfg(test)]
 mod tests;
 
 use home::{HomeRef, Payload};
+pub use pack::{Pack, Packed};
 
 /// The unit of direct I/O: positions and lengths of file operations are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
+
+/// What a [`DmaBuf`] of so many bytes takes of the process's memory, at 16 KiB and more: its
+/// alignment costs a block. (A smaller one may take three times its size: see [`Pack`].)
+#[must_use]
+pub const fn footprint(len: usize) -> usize {
+    len + BLOCK_BYTES
+}
 
 /// A buffer with one owner, aligned to [`BLOCK_BYTES`], all of it initialised.
 pub struct DmaBuf {
@@ -93,7 +102,8 @@ impl fmt::Debug for DmaBuf {
 }
 
 /// The memory that `bytes` keep alive, as its address and length, if it is a buffer of this
-/// shard: frozen here, or read from a file here. A slice of one keeps all of it.
+/// shard: frozen here, or read from a file here, or a chunk of a [`Pack`] of this shard's. A slice of
+/// one keeps all of it.
 pub fn allocation_of(bytes: &[u8]) -> Option<(usize, usize)> {
     match HomeRef::current() {
         HomeRef::Shard(home) => home.allocation_of(bytes),

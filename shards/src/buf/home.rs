@@ -58,8 +58,9 @@ pub(crate) struct Home {
     waiting_bytes: AtomicUsize,
     /// None when the shard has ended. Bounded by what the shard has allocated.
     list: Mutex<Option<List>>,
-    /// Address and length of every payload that is lent out. Locked at home only, so never
-    /// waited for.
+    /// Address and length of every payload that is lent out, and of every chunk of a
+    /// [`Pack`](super::Pack). Locked at home, and elsewhere only for as long as it takes to take one
+    /// out.
     lent: Mutex<BTreeMap<usize, usize>>,
 }
 
@@ -82,13 +83,21 @@ impl Home {
 
     /// The payload's bytes may be held by others from now on.
     fn lend(&self, payload: &[u8]) {
+        self.lend_at(payload.as_ptr().addr(), payload.len());
+    }
+
+    fn lend_at(&self, address: usize, bytes: usize) {
         let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
-        lent.insert(payload.as_ptr().addr(), payload.len());
+        lent.insert(address, bytes);
     }
 
     fn end_loan(&self, payload: &[u8]) {
+        self.end_loan_at(payload.as_ptr().addr());
+    }
+
+    fn end_loan_at(&self, address: usize) {
         let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
-        lent.remove(&payload.as_ptr().addr());
+        lent.remove(&address);
     }
 
     /// Whether a payload at that address is lent out.
@@ -198,6 +207,20 @@ impl HomeRef {
     pub(crate) fn lend(&self, payload: &[u8]) {
         if let HomeRef::Shard(home) = self {
             home.lend(payload);
+        }
+    }
+
+    /// So many bytes at that address may be held by others, until their loan ends.
+    pub(crate) fn lend_at(&self, address: usize, bytes: usize) {
+        if let HomeRef::Shard(home) = self {
+            home.lend_at(address, bytes);
+        }
+    }
+
+    /// Nobody holds what is there any more; from any thread.
+    pub(crate) fn end_loan_at(&self, address: usize) {
+        if let HomeRef::Shard(home) = self {
+            home.end_loan_at(address);
         }
     }
 

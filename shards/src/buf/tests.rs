@@ -5,7 +5,7 @@ use std::thread;
 
 use glommio::io::DmaBuffer;
 
-use super::{DmaBuf, SharedBuf, allocation_of};
+use super::{DmaBuf, Pack, SharedBuf, allocation_of};
 use crate::engine::current_home;
 use crate::{RunConfig, run, usable_cpus};
 
@@ -91,4 +91,49 @@ fn a_slice_tells_the_memory_that_it_keeps_as_long_as_that_lives() {
         // Looked up by its address alone: the memory is gone.
         assert!(!current_home().unwrap().is_lent(address.addr()));
     });
+}
+
+#[test]
+fn parts_of_a_pack_are_copies_that_never_move_and_tell_of_their_chunk_until_the_last_is_gone() {
+    on_a_shard(|| {
+        let mut pack = Pack::new(1000);
+        let mut parts = Vec::new();
+        let mut firsts = 0;
+        for number in 0..100u8 {
+            let source = vec![number; 1 + usize::from(number) % 250];
+            let packed = pack.put(&source);
+            firsts += usize::from(packed.is_first);
+            assert_eq!(
+                packed.is_first,
+                number == 0 || packed.bytes.len() > 1000 - used(&parts)
+            );
+            if packed.is_first {
+                parts.push(Vec::new());
+            }
+            parts.last_mut().unwrap().push((source, packed.bytes));
+        }
+        assert_eq!(firsts, parts.len());
+        for chunk in &parts {
+            let of = allocation_of(&chunk[0].1).unwrap();
+            assert_eq!(of, (chunk[0].1.as_ptr().addr(), 1000));
+            for (source, bytes) in chunk {
+                assert_eq!((&bytes[..], allocation_of(bytes)), (&source[..], Some(of)));
+            }
+        }
+        // The last chunk is the pack's until it begins another.
+        drop(pack);
+        let addresses: Vec<_> = parts
+            .iter()
+            .map(|chunk| chunk[0].1.as_ptr().addr())
+            .collect();
+        let home = current_home().unwrap();
+        thread::spawn(move || drop(parts)).join().unwrap();
+        assert!(addresses.iter().all(|address| !home.is_lent(*address)));
+    });
+}
+
+/// Bytes in the chunk that was begun last.
+fn used(chunks: &[Vec<(Vec<u8>, bytes::Bytes)>]) -> usize {
+    let last = chunks.last().into_iter().flatten();
+    last.map(|(_, bytes)| bytes.len()).sum()
 }

@@ -75,8 +75,7 @@ impl Window {
         }
         // What lies beyond the limit may be written later: it is not to be remembered.
         let bytes = bytes.slice(..len);
-        self.shared.cache.keep_bytes(key, bytes.clone());
-        Ok(bytes)
+        Ok(self.shared.cache.keep_bytes(key, bytes))
     }
 
     /// The slices of `begin..end`, one a chunk.

@@ -299,8 +299,7 @@ impl Log {
         if !run_is_sound(&bytes, run, |offset| self.epoch_at(offset)) {
             return Err(self.damaged_run(run, "a run does not hold the batches it should"));
         }
-        shared.cache.keep_bytes(key, bytes.clone());
-        Ok(Some(bytes))
+        Ok(Some(shared.cache.keep_bytes(key, bytes)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tailwater_shards::{File, OpenOptions};
+use tailwater_shards::{File, OpenOptions, footprint};
 
 use super::SegmentName;
 use super::index::MemIndex;
@@ -16,6 +16,11 @@ use crate::ids::TopicPartition;
 /// Cold reads are of this size, aligned to it.
 pub(crate) const CHUNK_BYTES: u64 = 256 << 10;
 const FILES_MAX: usize = 128;
+/// What an entry costs beside its bytes.
+const ENTRY_BYTES: usize = 256;
+/// A read of fewer bytes is kept as a copy of just its size: a block at each end and what the
+/// allocator loses around it would weigh more than it does.
+const COPIED_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -34,11 +39,14 @@ enum Value {
 }
 
 impl Value {
+    /// What it takes of memory.
     fn bytes(&self) -> usize {
-        match self {
-            Value::Bytes(bytes) => bytes.len(),
+        let held = match self {
+            Value::Bytes(bytes) if bytes.len() < COPIED_BYTES => bytes.len(),
+            Value::Bytes(bytes) => footprint(bytes.len()),
             Value::Index(index) => index.memory_bytes(),
-        }
+        };
+        held + ENTRY_BYTES
     }
 }
 
@@ -129,8 +137,14 @@ impl ReadCache {
         self.state.borrow().bytes
     }
 
-    pub(crate) fn keep_bytes(&self, key: Key, bytes: Bytes) {
-        self.insert(key, Value::Bytes(bytes));
+    /// Keeps what was read from a file, and gives it as it is kept.
+    pub(crate) fn keep_bytes(&self, key: Key, bytes: Bytes) -> Bytes {
+        let kept = match bytes.len() < COPIED_BYTES {
+            true => Bytes::copy_from_slice(&bytes),
+            false => bytes,
+        };
+        self.insert(key, Value::Bytes(kept.clone()));
+        kept
     }
 
     pub(crate) fn index(&self, tp: TopicPartition, name: SegmentName) -> Option<Rc<MemIndex>> {
@@ -203,5 +217,46 @@ impl ReadCache {
 
     pub(crate) fn clear(&self) {
         *self.state.borrow_mut() = State::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tailwater_shards::sim::Simulation;
+    use tailwater_shards::{DmaBuf, allocation_of};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn run(base: i64) -> Key {
+        let tp = TopicPartition {
+            topic: Uuid::from_u128(1),
+            partition: 0,
+        };
+        Key::Run(tp, base)
+    }
+
+    #[test]
+    fn a_small_read_keeps_no_blocks_around_it_and_costs_its_entry() {
+        Simulation::new(1).run(async {
+            let cache = ReadCache::new(1 << 20);
+            // As many small runs as there are, each read with the blocks that it lies in.
+            for base in 0..10_000 {
+                let read = DmaBuf::zeroed(8192).freeze().bytes().slice(4000..4170);
+                let kept = cache.keep_bytes(run(base), read.clone());
+                assert_eq!(kept, read);
+                let alone = kept.as_ptr() != read.as_ptr();
+                assert!(alone, "it keeps {:?}", allocation_of(&kept));
+                assert!(cache.held_bytes() <= 1 << 20);
+            }
+            let held = cache.state.borrow().values.len();
+            assert_eq!(held, (1 << 20) / (170 + ENTRY_BYTES));
+            let large = DmaBuf::zeroed(COPIED_BYTES).freeze().bytes();
+            let kept = cache.keep_bytes(run(-1), large.clone());
+            assert_eq!(kept.as_ptr(), large.as_ptr(), "no copy of what is large");
+            cache.clear();
+            cache.keep_bytes(run(-1), large);
+            assert_eq!(cache.held_bytes(), footprint(COPIED_BYTES) + ENTRY_BYTES);
+        });
     }
 }

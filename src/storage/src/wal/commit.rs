@@ -1,6 +1,8 @@
 //! From a closed list to the bytes of a commit: exact size first, then one buffer, then one copy
 //! of each batch with its offset and leader epoch patched on the way.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tailwater_record::{set_base_offset, set_leader_epoch};
 use tailwater_shards::{DmaBuf, SharedBuf};
@@ -118,6 +120,18 @@ impl Plan {
             .map(|header| PlannedEntry { header, log: None })
             .collect();
         Self::placed(entries, Vec::new())
+    }
+
+    /// Where the bytes of its runs lie, with what may lie between them; empty if it has none.
+    pub(crate) fn runs_range(&self) -> Range<usize> {
+        let headers = || self.entries.iter().map(|entry| &entry.header);
+        let mut runs = headers().filter(|header| header.kind.is_run());
+        let Some(first) = runs.next() else {
+            return 0..0;
+        };
+        let last = runs.next_back().unwrap_or(first);
+        let begin = first.body_offset as usize;
+        begin..(last.body_offset + last.body_len) as usize
     }
 
     fn placed(mut entries: Vec<PlannedEntry>, entry_of_item: Vec<usize>) -> Self {

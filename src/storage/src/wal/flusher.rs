@@ -231,16 +231,14 @@ impl Wal {
         };
         self.carried_last.set(true);
         let built = build_carries(&mut plan, &items, self.chain_at(&placement));
+        let memory = self.tail_cache.borrow_mut().memory_of(&plan, &built);
         let place = |(item, entry): (CarryItem, &super::commit::PlannedEntry)| {
             placement.file.note(item.log.topic_partition());
-            let begin = entry.header.body_offset as usize;
-            let mem = built
-                .bytes
-                .slice(begin..begin + entry.header.body_len as usize);
             CarriedTo {
                 item,
-                position: placement.position + begin as u64,
-                mem,
+                position: placement.position + u64::from(entry.header.body_offset),
+                mem: memory.slice(&entry.header),
+                memory: memory.clone(),
             }
         };
         let carried = items.into_iter().zip(&plan.entries).map(place).collect();
@@ -298,6 +296,7 @@ impl Wal {
     fn place_runs(&self, plan: &Plan, placement: &Placement, built: &Built) -> Vec<Touched> {
         let mut touched = Vec::with_capacity(plan.entries.len());
         let mut cached = Vec::with_capacity(plan.entries.len());
+        let memory = self.tail_cache.borrow_mut().memory_of(plan, built);
         for entry in &plan.entries {
             let Some(log) = &entry.log else { continue };
             let header = &entry.header;
@@ -310,16 +309,14 @@ impl Wal {
                 });
                 continue;
             }
-            let begin = header.body_offset as usize;
-            let mem = built.bytes.slice(begin..begin + header.body_len as usize);
             log.place_run(NewRun {
                 header,
                 place: Place {
                     file: Rc::clone(&placement.file),
-                    position: placement.position + begin as u64,
+                    position: placement.position + u64::from(header.body_offset),
                 },
                 lsn: placement.lsn,
-                mem,
+                mem: memory.slice(header),
             });
             let bytes = u64::from(header.body_len);
             touched.push(Touched {
@@ -332,7 +329,7 @@ impl Wal {
         }
         self.tail_cache
             .borrow_mut()
-            .insert(placement.lsn, plan.length, cached);
+            .insert(placement.lsn, &memory, cached);
         touched
     }
 
@@ -495,12 +492,10 @@ impl Wal {
                 .carried
                 .iter()
                 .map(|c| (c.item.log.clone(), c.item.span.base));
-            if !flight.carried.is_empty() {
-                let bytes =
-                    usize::try_from(flight.end_lsn - flight.lsn).expect("a commit's length");
+            if let Some(first) = flight.carried.first() {
                 self.tail_cache
                     .borrow_mut()
-                    .insert(flight.lsn, bytes, runs.collect());
+                    .insert(flight.lsn, &first.memory, runs.collect());
             }
             for carried in flight.carried {
                 let place = Place {

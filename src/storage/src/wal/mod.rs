@@ -457,7 +457,7 @@ impl Wal {
         self.tail_cache.borrow_mut().lend(bytes);
     }
 
-    /// Bytes of the commits whose memory is kept.
+    /// What the commits whose records are kept take of memory.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.tail_cache.borrow().bytes()
     }
@@ -472,14 +472,17 @@ impl Wal {
         2 * self.commits_in_flight_max * self.commit_bytes_max
     }
 
-    /// The most that commits hold which are not written: the last one may take a whole file.
+    /// The most that commits cost the tail cache which are not written: the last one may take a
+    /// whole file.
     pub(crate) fn unwritten_bytes_max(&self) -> usize {
-        self.ahead_bytes_max() + file::usize_of(self.ring.borrow().file_bytes)
+        let last = file::usize_of(self.ring.borrow().file_bytes);
+        cache::cost_max(self.ahead_bytes_max()) + cache::cost_of_one(last)
     }
 
     pub(crate) fn check_invariants(&self) {
         self.progress.borrow().check_invariants();
         self.ring.borrow().check_invariants();
+        self.tail_cache.borrow().check_invariants();
         assert!(self.in_flight.get() <= self.commits_in_flight_max);
     }
 }

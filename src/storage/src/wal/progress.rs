@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use tailwater_shards::planted::{self, Planted};
 
+use super::cache::Memory;
 use super::file::WalFile;
 use super::gather::CarryItem;
 use crate::log::Log;
@@ -30,6 +31,8 @@ pub(crate) struct CarriedTo {
     pub(crate) item: CarryItem,
     pub(crate) position: u64,
     pub(crate) mem: bytes::Bytes,
+    /// What that is a part of.
+    pub(crate) memory: Memory,
 }
 
 /// A commit between its building and its durability.

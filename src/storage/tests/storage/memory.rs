@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tailwater_shards::sim::{IoKind, Matching, Simulation};
 use tailwater_shards::{now, sleep};
-use tailwater_storage::{LogConfig, StorageConfig, Sync};
+use tailwater_storage::{Log, LogConfig, StorageConfig, Sync};
 
 use crate::checks::read_all;
 use crate::harness::small;
@@ -88,5 +88,50 @@ fn write_cached_commits_are_no_memory_until_they_are_synced() {
             started.storage.durable(last).await.unwrap();
         }
         assert_eq!(read_all(&log).await.len(), count);
+    });
+}
+
+/// Appends a batch, and a commit of its own with it.
+async fn durably(started: &Started, log: &Log, bytes: usize) {
+    started.storage.room().await;
+    let appended = append(log, one(bytes, 0), Sync::Durable).unwrap();
+    started.storage.durable(appended.ticket).await.unwrap();
+}
+
+#[test]
+fn small_commits_are_kept_for_what_they_hold_and_not_for_their_blocks() {
+    let mut sim = Simulation::new(33);
+    let config = StorageConfig {
+        memory_bytes: 2 << 20,
+        ..small()
+    };
+    solo(&mut sim, &config, |started| async move {
+        let log = started.log_with(0, kept());
+        let mut first_bytes = 0;
+        for number in 0..2000i64 {
+            durably(&started, &log, 100).await;
+            started.storage.check_invariants();
+            if number == 0 {
+                first_bytes = started.storage.cached_bytes();
+            }
+        }
+        // Of a block each they would be 8 MiB.
+        let all = log
+            .try_read(0, 2000, 1 << 20, true)
+            .expect("in memory")
+            .unwrap();
+        assert_eq!(all.next, 2000);
+        let held = started.storage.cached_bytes();
+        assert!(held <= started.storage.cached_bytes_max());
+        assert!(held - first_bytes >= all.bytes, "{held} for {}", all.bytes);
+        // What is over the bound goes, oldest first, and is read from the disk.
+        for _ in 0..4000 {
+            durably(&started, &log, 300).await;
+        }
+        let held = started.storage.cached_bytes();
+        assert!(held <= 2 << 20, "{held} bytes");
+        assert!(log.try_read(0, 6000, 1, true).is_none());
+        assert!(log.try_read(5000, 6000, 1, true).is_some());
+        assert_eq!(read_all(&log).await.len(), 6000);
     });
 }
