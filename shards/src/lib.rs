@@ -63,6 +63,7 @@ pub use open_files::raise_open_files;
 pub use shutdown::Shutdown;
 pub use task::{Task, TaskPanicked, caught_panics, spawn, yield_now};
 pub use time::{
-    Elapsed, Instant, now, random_u64, random_uuid, sleep, sleep_until, timeout, wall_clock_ms,
+    Elapsed, Instant, now, processor_time, random_u64, random_uuid, sleep, sleep_until, timeout,
+    wall_clock_ms,
 };
 pub use work::Work;

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// The exit code of a process ended by `fatal` (EX_IOERR).
 const FATAL_EXIT_CODE: i32 = 74;
 
@@ -20,6 +22,13 @@ pub(crate) fn begin() {
 pub(crate) fn now_nanos() -> u64 {
     let nanos = clock_base().elapsed().as_nanos();
     u64::try_from(nanos).expect("the process is younger than 584 years")
+}
+
+/// For how long the kernel says that this thread has had a processor.
+pub(crate) fn processor_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 pub(crate) fn wall_clock_ms() -> i64 {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::client::ClientTask;
+use super::engine::Shard;
 use super::faults::Faults;
 use super::io::{CutKind, CutMoment, CutPlan, IoCounts};
 use super::net::Network;
@@ -15,6 +16,24 @@ use crate::time::Instant;
 
 /// How long `run_until` and its kin go on, in virtual time, before they say that it never comes.
 const RUN_MAX: Duration = Duration::from_secs(3600);
+
+/// The code that runs takes so long, in which nothing else happens. Without it none takes any time.
+///
+/// # Panics
+/// Outside a simulated shard or client task.
+pub fn work_for(time: Duration) {
+    let shared = Shard::current().shared;
+    shared.world(|world| world.pass(time, Duration::ZERO));
+}
+
+/// Others take the processor for so long from the code that runs.
+///
+/// # Panics
+/// Outside a simulated shard or client task.
+pub fn preempt_for(time: Duration) {
+    let shared = Shard::current().shared;
+    shared.world(|world| world.pass(Duration::ZERO, time));
+}
 
 impl Simulation {
     /// The seed of all chance.

@@ -36,6 +36,7 @@ mod world;
 mod tests;
 
 pub use self::client::ClientTask;
+pub use self::control::{preempt_for, work_for};
 pub use self::disk::IoKind;
 pub use self::faults::{EIO, ENOENT, ENOSPC, Faults, Matching};
 pub use self::io::{CutKind, CutMoment, IoCounts};

@@ -58,6 +58,8 @@ pub(crate) struct ProcessState {
 
 pub(crate) struct World {
     clock: u64,
+    /// What of it passed while others had the processor.
+    preempted: u64,
     wall_offset_ms: i64,
     events: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -90,6 +92,7 @@ impl World {
     fn new(seed: u64) -> World {
         World {
             clock: 0,
+            preempted: 0,
             wall_offset_ms: 0,
             events: BTreeMap::new(),
             next_event: 0,
@@ -116,6 +119,19 @@ impl World {
 
     pub(crate) fn advance_to(&mut self, at: u64) {
         self.clock = self.clock.max(at);
+    }
+
+    /// As if all that runs had the processor from the beginning, but when it was taken from it.
+    pub(crate) fn processor_nanos(&self) -> u64 {
+        self.clock - self.preempted
+    }
+
+    /// The code that runs has passed so much time, of which it had no processor for `preempted`.
+    pub(crate) fn pass(&mut self, worked: Duration, preempted: Duration) {
+        let [worked, preempted] =
+            [worked, preempted].map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 4));
+        self.clock += worked + preempted;
+        self.preempted += preempted;
     }
 
     pub(crate) fn wall_clock_ms(&self) -> i64 {

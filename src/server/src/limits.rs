@@ -90,6 +90,10 @@ pub(crate) const FRESH_USAGE_MAX: Duration = Duration::from_millis(20);
 /// later and whose addresses have used nothing.
 pub(crate) const USAGE_WAIT_FACTOR: u64 = 30;
 
+/// A turn that seems to have lasted longer than this asks the kernel for how long the shard's thread
+/// has had a processor, which takes half a microsecond: it may have been preempted.
+pub(crate) const TURN_METERED_MIN: Duration = Duration::from_micros(100);
+
 /// What a round through a connection's parts is taken to cost at least.
 pub(crate) const ROUND_COST_MIN: Duration = Duration::from_micros(1);
 

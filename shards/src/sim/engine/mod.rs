@@ -44,6 +44,10 @@ impl Shard {
         self.shared.world(|world| world.now())
     }
 
+    pub(crate) fn processor_nanos(&self) -> u64 {
+        self.shared.world(|world| world.processor_nanos())
+    }
+
     pub(crate) fn wall_clock_ms(&self) -> i64 {
         self.shared.world(|world| world.wall_clock_ms())
     }

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{boot, flag};
-use crate::sim::{Ending, Simulation};
+use crate::sim::{Ending, Simulation, preempt_for, work_for};
 use crate::{
-    ShardId, fatal, in_shard, now, shard, shard_count, sleep, spawn, timeout, wall_clock_ms,
-    yield_now,
+    ShardId, fatal, in_shard, now, processor_time, shard, shard_count, sleep, spawn, timeout,
+    wall_clock_ms, yield_now,
 };
 
 #[test]
@@ -29,6 +29,19 @@ fn the_wall_clock_jumps_and_the_monotonic_one_does_not_notice() {
     assert_eq!(sim.wall_clock_ms(), wall - 5_000);
     assert_eq!(sim.run(async { wall_clock_ms() }), wall - 5_000);
     assert_eq!(sim.now(), monotonic);
+}
+
+#[test]
+fn a_preempted_thread_has_not_worked_while_time_passed() {
+    let mut sim = Simulation::new(1);
+    let (passed, worked) = sim.run(async {
+        let before = (now(), processor_time());
+        work_for(Duration::from_micros(30));
+        preempt_for(Duration::from_millis(4));
+        (now() - before.0, processor_time() - before.1)
+    });
+    assert_eq!(passed, Duration::from_micros(4030));
+    assert_eq!(worked, Duration::from_micros(30));
 }
 
 #[test]

@@ -126,7 +126,7 @@ pub(crate) async fn serve<S: Service>(
         }
         let turn = seat.ask(link.control.is_busy());
         link.control.stands_in_line(turn.as_ref());
-        let Some(turn) = turn else {
+        let Some(mut turn) = turn else {
             return Poll::Pending;
         };
         link.may_begin.set(turn.begins);
@@ -147,7 +147,7 @@ pub(crate) async fn serve<S: Service>(
             let ended = writing.as_mut().poll(cx);
             let (mut left, mut over) = (Left::default(), (false, false));
             if ended.is_pending() && link.moved.get() {
-                over = turn.is_over();
+                over = seat.is_over(&mut turn);
                 link.may_begin.set(turn.begins && !over.0);
                 left.to_carry_on = link.moved.get();
             }

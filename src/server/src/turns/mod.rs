@@ -13,6 +13,9 @@
 //! - *begun*: it carries on what it has begun, and begins nothing: it holds memory and places that
 //!   others wait for.
 //!
+//! What a turn costs is what its shard's thread worked in it: while others have the processor time
+//! passes too, and no client can help that.
+//!
 //! Waiting costs nothing: who waits is woken when its turn has come, one at a time.
 //!
 //! Invariants: one that waits has been told to go, or the window is full and the next pass over
@@ -20,24 +23,27 @@
 //! [`WINDOW_FRESH_MAX`] and one turn.
 //! Why, and what it does: docs/decisions/fair-turns.md.
 
+mod meter;
 mod state;
 mod usage;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
 use tailwater_shards::sync::Notify;
-use tailwater_shards::{Counter, count, now, spawn, yield_now};
+use tailwater_shards::{Counter, count, now, processor_time, spawn, yield_now};
 
 use crate::connection::Control;
 use crate::limits::ROUND_COST_MIN;
-use state::{Grant, State, nanos};
+use meter::Meter;
+use state::{Cost, Grant, State, nanos};
 use usage::Nanos;
 
 /// One shard's turns.
 pub(crate) struct Turns {
     state: RefCell<State>,
+    meter: Cell<Meter>,
     /// Rings when a window is full.
     full: Notify,
 }
@@ -50,17 +56,11 @@ pub(crate) struct Turn {
     /// It was waited for, and what for.
     granted: Option<Grant>,
     began: Nanos,
+    /// What others are known to have taken of the processor since.
+    lost: Nanos,
     /// How long it may begin requests, and how long it may last.
     begins_for: Nanos,
     lasts: Nanos,
-}
-
-impl Turn {
-    /// Whether nothing more may be begun, and whether others are to go on in any case.
-    pub(crate) fn is_over(&self) -> (bool, bool) {
-        let passed = now().as_nanos() - self.began;
-        (passed >= self.begins_for, passed >= self.lasts)
-    }
 }
 
 /// What is left when a turn ends.
@@ -94,6 +94,7 @@ impl Turns {
     pub(crate) fn start() -> Rc<Self> {
         let turns = Rc::new(Self {
             state: RefCell::default(),
+            meter: Cell::default(),
             full: Notify::default(),
         });
         let opens = Rc::clone(&turns);
@@ -119,6 +120,15 @@ impl Turns {
         }
     }
 
+    /// A turn begins, in a window whose first one looks at the processor time.
+    fn metered(&self, turn: Turn) -> Turn {
+        let window = self.state.borrow().opened();
+        let mut meter = self.meter.get();
+        meter.begin(window, worked);
+        self.meter.set(meter);
+        turn
+    }
+
     /// Changes the state, then wakes who has been told to go.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let (changed, next, full) = {
@@ -138,10 +148,19 @@ impl Turns {
     }
 }
 
+/// What the shard's thread has worked since it began.
+fn worked() -> Nanos {
+    nanos(processor_time())
+}
+
 impl Seat {
     /// The connection's turn, if it has come; otherwise the connection is woken when it does.
     /// `begun` says whether it has something to carry on.
     pub(crate) fn ask(&self, begun: bool) -> Option<Turn> {
+        self.has_come(begun).map(|turn| self.turns.metered(turn))
+    }
+
+    fn has_come(&self, begun: bool) -> Option<Turn> {
         let at = now().as_nanos();
         let at_once = self.turns.state.borrow_mut().at_once(self.id, at);
         if at_once.is_some_and(|turn| turn.begins) {
@@ -160,11 +179,30 @@ impl Seat {
         })
     }
 
+    /// Whether nothing more may be begun, and whether others are to go on in any case.
+    pub(crate) fn is_over(&self, turn: &mut Turn) -> (bool, bool) {
+        let worked = self.worked(turn, now().as_nanos());
+        (worked >= turn.begins_for, worked >= turn.lasts)
+    }
+
+    /// What has been worked in the turn.
+    fn worked(&self, turn: &mut Turn, at: Nanos) -> Nanos {
+        let passed = at - turn.began - turn.lost;
+        let worked = self.turns.meter.get().worked(passed, worked);
+        turn.lost += passed - worked;
+        worked
+    }
+
     /// The turn is over after so many rounds of work.
-    pub(crate) fn end(&self, turn: Turn, rounds: u32, left: Left) {
+    pub(crate) fn end(&self, mut turn: Turn, rounds: u32, left: Left) {
         let at = now().as_nanos();
-        let floor = ROUND_COST_MIN.saturating_mul(rounds);
-        let cost = (at - turn.began).max(nanos(floor));
+        let floor = nanos(ROUND_COST_MIN.saturating_mul(rounds));
+        let worked = self.worked(&mut turn, at).max(floor);
+        let mut meter = self.turns.meter.get();
+        meter.end(worked);
+        self.turns.meter.set(meter);
+        let took = (at - turn.began).max(floor);
+        let cost = Cost { took, worked };
         let end = |state: &mut State| state.end(self.id, turn, cost, left, at);
         if self.turns.change(end) {
             count(Counter::WaitsForTurn);

@@ -25,6 +25,8 @@ struct Load {
     burst: u32,
     /// How long after the last answer the next ones come.
     pause: Nanos,
+    /// For how long others take the processor in every fifth of its turns.
+    preempted: Nanos,
 }
 
 struct Connection {
@@ -35,6 +37,7 @@ struct Connection {
     /// How long each burst took.
     waits: Vec<Nanos>,
     used: Nanos,
+    turns: u32,
 }
 
 struct Shard {
@@ -68,6 +71,7 @@ impl Shard {
                 came: 0,
                 waits: Vec::new(),
                 used: 0,
+                turns: 0,
             });
             shard.arrivals.insert((Nanos::from(id), id), ());
         }
@@ -127,8 +131,14 @@ impl Shard {
             connection.left -= 1;
             self.at += connection.load.cost;
         }
-        let cost = self.at - turn.began;
-        connection.used += cost;
+        let worked = self.at - turn.began;
+        connection.used += worked;
+        connection.turns += 1;
+        if connection.turns.is_multiple_of(5) {
+            self.at += connection.load.preempted;
+        }
+        let took = self.at - turn.began;
+        let cost = Cost { took, worked };
         let left = match connection.left {
             0 => {
                 connection.waits.push(self.at - connection.came);
@@ -163,6 +173,7 @@ fn behaves(address: u32) -> Load {
         cost: 20 * US,
         burst: 1,
         pause: 4000 * US,
+        preempted: 0,
     }
 }
 
@@ -173,6 +184,7 @@ fn endless(address: u32) -> Load {
         cost: 8 * US,
         burst: u32::MAX,
         pause: 0,
+        preempted: 0,
     }
 }
 
@@ -200,6 +212,7 @@ fn nor_one_that_asks_again_as_soon_as_it_is_answered() {
             cost: 8 * US,
             burst: 1,
             pause: 100 * US,
+            preempted: 0,
         });
         let mut shard = Shard::new([behaves(1000)].into_iter().chain(crowd));
         shard.run_until(500_000 * US);
@@ -249,6 +262,7 @@ fn those_that_send_without_end_are_served_however_many_come_fresh() {
             cost: 20 * US,
             burst: 1,
             pause: 1000 * US,
+            preempted: 0,
         });
         let mut shard = Shard::new([endless(5000)].into_iter().chain(fresh));
         shard.run_until(500_000 * US);
@@ -262,6 +276,28 @@ fn those_that_send_without_end_are_served_however_many_come_fresh() {
 }
 
 #[test]
+fn who_is_preempted_does_not_pay_for_what_others_did() {
+    in_a_shard(|| {
+        let preempted = Load {
+            preempted: 4000 * US,
+            ..behaves(1000)
+        };
+        // Each of the others is fresh every time it comes, too.
+        let crowd = (0..2000).map(|number| Load {
+            address: number % 100,
+            cost: 8 * US,
+            burst: 1,
+            pause: 100 * US,
+            preempted: 0,
+        });
+        let mut shard = Shard::new([preempted].into_iter().chain(crowd));
+        shard.run_until(1_000_000 * US);
+        let worst = shard.worst(0);
+        assert!(worst <= 10_000 * US, "{} us", worst / US);
+    });
+}
+
+#[test]
 fn long_requests_are_owed_for() {
     in_a_shard(|| {
         // Each takes 5 ms at once, and comes again at once.
@@ -270,6 +306,7 @@ fn long_requests_are_owed_for() {
             cost: 5000 * US,
             burst: 1,
             pause: 0,
+            preempted: 0,
         });
         let mut shard = Shard::new([behaves(1000)].into_iter().chain(long));
         shard.run_until(3_000_000 * US);

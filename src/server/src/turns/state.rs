@@ -36,14 +36,23 @@ enum Standing {
     Backlog,
 }
 
+/// What a turn cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    /// The time that it took: for so long nobody has looked at sockets and files.
+    pub(super) took: Nanos,
+    /// What its shard's thread worked of that, which its client is charged.
+    pub(super) worked: Nanos,
+}
+
 /// One shard's lines.
 #[derive(Default)]
 pub(super) struct State {
     fresh: BTreeSet<(Nanos, u32)>,
     /// Addresses with connections in their backlog.
     backlog: VecDeque<u32>,
-    /// By when they came.
-    begun: BTreeMap<u64, u32>,
+    /// By their places, then by when they came.
+    begun: BTreeMap<(Nanos, u64), u32>,
     next_begun: u64,
     /// The last that was told to go was one of the begun.
     begun_last: bool,
@@ -80,7 +89,7 @@ struct Seated {
     usage: Usage,
     standing: Standing,
     /// Its place among the begun.
-    waits_begun: Option<u64>,
+    waits_begun: Option<(Nanos, u64)>,
     control: Option<Rc<Control>>,
 }
 
@@ -135,6 +144,11 @@ impl State {
         seat.expect("a seat stays until it is dropped")
     }
 
+    /// When the window was opened.
+    pub(super) fn opened(&self) -> Nanos {
+        self.opened
+    }
+
     /// Whether the window is full.
     pub(super) fn is_closing(&self) -> bool {
         self.closing
@@ -158,6 +172,7 @@ impl State {
             begins: granted != Some(Grant::CarryOn),
             granted,
             began: at,
+            lost: 0,
             begins_for: nanos(begins_for),
             lasts: nanos(TURN_MAX),
         }
@@ -196,15 +211,21 @@ impl State {
     }
 
     /// Where it would stand: behind those that came before, but further the more its address, and
-    /// itself, have used of late. `None` for one that has used too much.
-    fn place_among_fresh(&mut self, id: u32, at: Nanos) -> Option<Nanos> {
+    /// itself, have used of late.
+    fn place(&mut self, id: u32, at: Nanos) -> Nanos {
         let Seated { flow, usage, .. } = self.seat(id);
         let (flow, of_seat) = (*flow, usage.now(at));
         let of_flow = self.flow(flow).usage.now(at);
         let waits = of_flow
             .saturating_mul(USAGE_WAIT_FACTOR)
             .saturating_add(of_seat);
-        (of_seat < nanos(FRESH_USAGE_MAX)).then(|| at.saturating_add(waits))
+        at.saturating_add(waits)
+    }
+
+    /// `None` for one that has used too much.
+    fn place_among_fresh(&mut self, id: u32, at: Nanos) -> Option<Nanos> {
+        let used = self.seat(id).usage.now(at);
+        (used < nanos(FRESH_USAGE_MAX)).then(|| self.place(id, at))
     }
 
     /// Stands in line to begin something; whether it did not already.
@@ -250,15 +271,15 @@ impl State {
                 ..turn
             });
         }
-        self.wait_begun(id);
+        self.wait_begun(id, at);
         None
     }
 
-    fn wait_begun(&mut self, id: u32) {
+    fn wait_begun(&mut self, id: u32, at: Nanos) {
         if self.seat(id).waits_begun.is_some() {
             return;
         }
-        let place = self.next_begun;
+        let place = (self.place(id, at), self.next_begun);
         self.next_begun += 1;
         self.begun.insert(place, id);
         self.seat(id).waits_begun = Some(place);
@@ -272,9 +293,10 @@ impl State {
     }
 
     /// A turn has cost so much. Whether others go before this one's next.
-    pub(super) fn end(&mut self, id: u32, turn: Turn, cost: Nanos, left: Left, at: Nanos) -> bool {
+    pub(super) fn end(&mut self, id: u32, turn: Turn, cost: Cost, left: Left, at: Nanos) -> bool {
         let alone = self.is_empty();
-        self.used = self.used.saturating_add(cost);
+        self.used = self.used.saturating_add(cost.took);
+        let cost = cost.worked;
         self.seat(id).usage.add(cost, at);
         let of = self.seat(id).flow;
         let flow = self.flow(of);
@@ -294,7 +316,7 @@ impl State {
         }
         self.line_up(of);
         if left.to_carry_on {
-            self.wait_begun(id);
+            self.wait_begun(id, at);
         }
         if alone && (left.to_begin || left.to_carry_on) {
             // Nobody else is held up by a look at the sockets and files before it goes on.

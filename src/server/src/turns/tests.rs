@@ -2,9 +2,10 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::task::Poll;
+use std::time::Duration;
 
-use tailwater_shards::counters;
-use tailwater_shards::sim::Simulation;
+use tailwater_shards::sim::{Simulation, preempt_for, work_for};
+use tailwater_shards::{counters, sleep};
 
 use super::*;
 use crate::limits::{WINDOW_FRESH_MAX, WINDOW_MAX};
@@ -122,6 +123,92 @@ fn who_leaves_passes_the_turn_on_and_leaves_nothing_behind() {
         }
         passes(3).await;
         assert!(turns.state.borrow().is_deserted());
+    });
+}
+
+/// Seats of addresses of their own.
+fn seats<const N: usize>(turns: &Rc<Turns>) -> [Seat; N] {
+    std::array::from_fn(|number| {
+        let address = address(u32::try_from(number).unwrap());
+        turns.join(address, Rc::new(Control::new()))
+    })
+}
+
+/// A turn that fills the window, so that all wait who come after it.
+fn fill(seat: &Seat) {
+    let turn = seat.ask(false).expect("it is alone");
+    seat.end(turn, 600, Left::default());
+}
+
+#[test]
+fn a_preempted_turn_is_neither_over_nor_paid_for() {
+    Simulation::new(7).run(async {
+        let turns = Turns::start();
+        let [unlucky, other, filler] = seats(&turns);
+        for number in 0..20 {
+            let mut turn = unlucky.ask(false).expect("it is alone");
+            work_for(Duration::from_micros(20));
+            preempt_for(Duration::from_millis(4));
+            assert_eq!(unlucky.is_over(&mut turn), (false, false));
+            if number == 0 {
+                work_for(Duration::from_micros(200));
+                assert_eq!(unlucky.is_over(&mut turn), (true, true));
+            }
+            unlucky.end(turn, 2, Left::default());
+            sleep(Duration::from_millis(2)).await;
+        }
+        fill(&filler);
+        assert!(unlucky.ask(false).is_none());
+        // It has worked 600 us, which lets others go before it for at most 18 ms.
+        preempt_for(Duration::from_millis(20));
+        assert!(other.ask(false).is_none());
+        passes(2).await;
+        assert!(
+            unlucky.ask(false).is_some(),
+            "it came first and used little"
+        );
+    });
+}
+
+#[test]
+fn of_those_that_carry_on_who_has_used_least_goes_first_but_not_for_ever() {
+    Simulation::new(8).run(async {
+        let turns = Turns::start();
+        let [busy, quiet, late, filler] = seats(&turns);
+        let turn = busy.ask(false).expect("it is alone");
+        work_for(Duration::from_millis(3));
+        busy.end(turn, 1, Left::default());
+        passes(2).await;
+        fill(&filler);
+        assert!(busy.ask(true).is_none());
+        assert!(quiet.ask(true).is_none());
+        // What it has used is worth 90 ms.
+        preempt_for(Duration::from_millis(100));
+        assert!(late.ask(true).is_none());
+        passes(2).await;
+        let mut asking = vec![
+            ("busy", busy, true),
+            ("quiet", quiet, true),
+            ("late", late, true),
+        ];
+        let mut carried = Vec::new();
+        for _ in 0..50 {
+            passes(1).await;
+            asking.retain_mut(|(name, seat, begun)| {
+                let Some(turn) = seat.ask(*begun) else {
+                    return true;
+                };
+                *begun &= turn.begins;
+                if !turn.begins {
+                    carried.push(*name);
+                }
+                seat.end(turn, 1, Left::default());
+                turns.state.borrow().check_invariants();
+                !turn.begins
+            });
+        }
+        assert_eq!(carried, ["quiet", "busy", "late"]);
+        assert!(asking.is_empty());
     });
 }
 
