@@ -1,6 +1,6 @@
 //! The built broker among hostile connections: a client that behaves measures what it waits for,
 //! alone and then beside the crowd; nothing acknowledged may be lost or out of order, and the
-//! broker's memory keeps to its bound. Times are told, never judged.
+//! broker's memory keeps to its bound. Times are told; judged is that none is over ten seconds.
 //!
 //! `tests/soak/run` builds what this needs and calls it.
 #![allow(

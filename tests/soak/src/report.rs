@@ -16,6 +16,10 @@ const MIB: u64 = 1 << 20;
 /// was read ahead, a small reply, and its task.
 const CONNECTION_BYTES: u64 = 48 * 1024;
 
+/// The longest that the client that behaves may wait, however little of the processors the crowd leaves
+/// to it and to the broker.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Between two looks at the broker's memory.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -115,6 +119,16 @@ pub(crate) fn print_memory(at_start: u64, alone: &Phase, beside: &Phase, back: u
     );
 }
 
+fn check_waits(what: &str, times: &Times) -> Result<(), Failure> {
+    let [.., most] = times.spread();
+    if most > WAIT_MAX.as_secs_f64() * 1e3 {
+        return Err(format!(
+            "the client that behaves waited {most:.0} ms for {what}"
+        ));
+    }
+    Ok(())
+}
+
 /// What decides.
 pub(crate) struct Judged<'a> {
     pub(crate) at_start: u64,
@@ -165,7 +179,26 @@ impl Judged<'_> {
             if phase.heard.produce.len() == 0 || phase.heard.consume.len() == 0 {
                 return Err("the client that behaves was not served".to_owned());
             }
+            check_waits("an acknowledgement", &phase.heard.produce)?;
+            check_waits("a record", &phase.heard.consume)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wait_that_is_too_long_is_told() {
+        let mut times = Times::default();
+        for _ in 0..1000 {
+            times.push(WAIT_MAX);
+        }
+        assert_eq!(check_waits("an answer", &times), Ok(()));
+        times.push(WAIT_MAX + Duration::from_millis(1));
+        let told = check_waits("an answer", &times);
+        assert!(told.is_err_and(|told| told.contains("10001 ms for an answer")));
     }
 }
