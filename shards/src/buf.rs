@@ -32,8 +32,9 @@ pub use pack::{Pack, Packed};
 /// The unit of direct I/O: positions and lengths of file operations are multiples of it.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// What a [`DmaBuf`] of so many bytes takes of the process's memory, at 16 KiB and more: its
-/// alignment costs a block. (A smaller one may take three times its size: see [`Pack`].)
+/// What a [`DmaBuf`] of so many bytes takes of the process's memory, at 128 KiB and more: its
+/// alignment costs a block. A smaller one may take twice its size when many come and go, and one
+/// below 16 KiB three times: see [`Pack`].
 #[must_use]
 pub const fn footprint(len: usize) -> usize {
     len + BLOCK_BYTES
