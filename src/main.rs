@@ -23,6 +23,9 @@ use tailwater_server::{Counters, Server, Shutdown};
 use cli::Action;
 use settings::{CommandLine, Settings};
 
+#[global_allocator]
+static ALLOCATOR: tailwater_shards::Recycling = tailwater_shards::Recycling;
+
 /// Exit status of a configuration, data directory or machine that was refused.
 const REFUSED: u8 = 1;
 

@@ -6,7 +6,12 @@
 //! 128 KiB for both, an arena's end is given back and asked for again with each commit: up to a fifth
 //! of the throughput. What lies between was measured: docs/decisions/reply-memory.md.
 
+mod recycling;
+
 use std::ffi::c_int;
+
+pub use recycling::Recycling;
+pub(crate) use recycling::keep_buffers;
 
 /// Allocations of this size and more are given back to the kernel when they are freed.
 const GIVEN_BACK_BYTES: c_int = 128 * 1024;

@@ -214,6 +214,7 @@ impl ShardThread {
         F: Fn(ShardId) -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        let _keeps = crate::allocator::keep_buffers();
         let work = self.figures.work.clone();
         work.begin(self.id);
         let lived = catch_unwind(AssertUnwindSafe(|| E::live(&self, prepared, main)));

@@ -151,7 +151,7 @@ impl Log {
     async fn create(&self, shared: &Shared) -> Result<File, StorageError> {
         let directory = directory(shared, self.topic_partition());
         // Whoever drops the log waits for this before it removes the directory.
-        let _writing = shared.writing.acquire(1).await;
+        let _writing = shared.no_writers().await;
         if self.is_dropped() {
             return Err(StorageError::ShuttingDown);
         }

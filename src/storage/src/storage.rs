@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tailwater_shards::sync::{Notify, Semaphore};
+use tailwater_shards::sync::{Notify, Permit, Semaphore};
 use tailwater_shards::{Task, dir, now, spawn, timeout};
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use crate::segment::Segment;
 use crate::segment::cache::ReadCache;
 use crate::wal::file::WalFile;
 use crate::wal::{CommitTimes, Ticket, Wal};
+use crate::write_behind::WRITERS;
 
 /// How long each step of a clean shutdown may take; what is not done by then the WAL has.
 const SHUTDOWN_STEP: Duration = Duration::from_millis(200);
@@ -66,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) handoff: Arc<Handoff>,
     /// Held while a checkpoint is taken: one at a time.
     pub(crate) checkpointing: Semaphore,
-    /// Held while segments are written or removed: one at a time.
-    pub(crate) writing: Semaphore,
+    /// One for each log whose segments are written at once.
+    writers: Semaphore,
     /// Held while compaction makes or writes a file.
     pub(crate) cleaning: Semaphore,
     /// What compaction has of the shard's memory at the moment.
@@ -79,6 +80,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Lets one log's segments be written, when what must be alone has ended.
+    pub(crate) async fn writer(&self) -> Permit {
+        self.writers.acquire(1).await
+    }
+
+    /// Waits until no segment is being written, and has none begun meanwhile.
+    pub(crate) async fn no_writers(&self) -> Permit {
+        self.writers.acquire(WRITERS as u64).await
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.full.get()
     }
@@ -169,7 +180,7 @@ impl Storage {
             past_removable: Cell::new(false),
             handoff: seed.handoff,
             checkpointing: Semaphore::new(1),
-            writing: Semaphore::new(1),
+            writers: Semaphore::new(WRITERS as u64),
             cleaning: Semaphore::new(1),
             cleaner_bytes: Cell::new(0),
             compaction: RefCell::default(),
@@ -254,7 +265,7 @@ impl Storage {
         log.set_dropped();
         self.shared.dropped.borrow_mut().push(tp);
         log.observe();
-        let writing = self.shared.writing.acquire(1).await;
+        let writing = self.shared.no_writers().await;
         drop(writing);
         let cleaning = self.shared.cleaning.acquire(1).await;
         drop(cleaning);

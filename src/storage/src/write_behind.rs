@@ -1,11 +1,15 @@
 //! The task that frees the WAL: writes large outstanding parts of logs to their segments, carries
 //! the small ones to the WAL's head, takes checkpoints, and so gives files back to the ring.
 //!
-//! One task a shard, one thing at a time. A failed write or sync ends the process, as in the WAL.
+//! One task a shard, one thing at a time, but for the segments of different logs, of which four are
+//! written at once. A failed write or sync ends the process, as in the WAL.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tailwater_shards::planted::{self, Planted};
 use tailwater_shards::{dir, fatal, yield_now};
 
@@ -30,6 +34,9 @@ pub(crate) const HURRY_FROM_PERCENT: u64 = 75;
 const CARRY_BYTES_MAX: u64 = 64 << 10;
 /// How much is handed to the WAL for carrying before it is waited for: it is memory.
 const CARRY_ROUND_BYTES: u64 = 4 << 20;
+
+/// How many logs are written at once: one waits for its sync while others copy and write.
+pub(crate) const WRITERS: usize = 4;
 
 /// How long the disk is left alone when it had no room.
 const NO_SPACE_PAUSE: Duration = Duration::from_millis(500);
@@ -94,27 +101,52 @@ fn tolerate<T: Default>(result: Result<T, StorageError>) -> Result<T, StorageErr
 }
 
 async fn write_log(shared: &Rc<Shared>, log: &Log) -> Result<u64, StorageError> {
-    let _one = shared.writing.acquire(1).await;
+    let _one = shared.writer().await;
     tolerate(write_behind(shared, log).await)
 }
 
 /// Writes the logs with much outstanding.
 async fn write_large(shared: &Rc<Shared>) -> Result<(), StorageError> {
+    let next = |busy: &BTreeSet<TopicPartition>| {
+        let mut behind = shared.behind.borrow_mut();
+        let next = behind.iter().find(|tp| !busy.contains(tp)).copied()?;
+        behind.remove(&next);
+        Some(next)
+    };
+    let failed = |tp| {
+        shared.behind.borrow_mut().insert(tp);
+    };
+    write_logs(shared, next, failed).await
+}
+
+/// Writes the logs that `next` names, none of those that it is told are being written; so many at
+/// once as there may be. What `failed` is told of is still to be written. The first failure is
+/// returned when all that was begun has ended.
+async fn write_logs(
+    shared: &Rc<Shared>,
+    mut next: impl FnMut(&BTreeSet<TopicPartition>) -> Option<TopicPartition>,
+    failed: impl Fn(TopicPartition),
+) -> Result<(), StorageError> {
+    let (mut busy, mut writes) = (BTreeSet::new(), FuturesUnordered::new());
+    let mut result = Ok(());
     loop {
-        let next = shared.behind.borrow_mut().pop_first();
-        let Some(tp) = next else { break };
-        let log = shared.logs.borrow().get(&tp).cloned();
-        if let Some(log) = log
-            && let Err(error) = write_log(shared, &log).await
-        {
-            shared.behind.borrow_mut().insert(tp);
-            return Err(error);
+        while result.is_ok() && !shared.stopping.get() && busy.len() < WRITERS {
+            let Some(tp) = next(&busy) else { break };
+            let log = shared.logs.borrow().get(&tp).cloned();
+            if let Some(log) = log {
+                busy.insert(tp);
+                writes.push(async move { (tp, write_log(shared, &log).await) });
+            }
         }
-        if shared.stopping.get() {
-            break;
+        let Some((tp, written)) = writes.next().await else {
+            return result;
+        };
+        busy.remove(&tp);
+        if let Err(error) = written {
+            failed(tp);
+            result = result.and(Err(error));
         }
     }
-    Ok(())
 }
 
 /// Removes the segments below log starts that have become durable.
@@ -123,7 +155,7 @@ async fn trim(shared: &Rc<Shared>) -> Result<(), StorageError> {
     for tp in wanted {
         let log = shared.logs.borrow().get(&tp).cloned();
         let Some(log) = log else { continue };
-        let _one = shared.writing.acquire(1).await;
+        let _alone = shared.no_writers().await;
         for name in log.trim() {
             remove_segment(shared, &log, name).await?;
         }
@@ -185,6 +217,11 @@ async fn clear(
         true => shared.wal.file_bytes() / FREEING_PART,
         false => 0,
     };
+    let mut large = logs.iter().filter(|log| {
+        log.outstanding() >= shared.config.carry_below_bytes && log.has_runs_in(&is_old)
+    });
+    let next = |_: &BTreeSet<TopicPartition>| large.next().map(Log::topic_partition);
+    write_logs(shared, next, |_| {}).await?;
     let (mut carried, mut round) = (0, Round::default());
     for log in logs {
         if shared.stopping.get() {

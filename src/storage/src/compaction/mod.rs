@@ -181,7 +181,7 @@ async fn clean(shared: &Rc<Shared>, log: &Log, old: &mut Old) -> Result<(), Halt
 
 /// Only what is wholly in its file can be cleaned. A failure here is one of write-behind.
 async fn write_closed(shared: &Rc<Shared>, log: &Log) -> Result<(), Halt> {
-    let _one = shared.writing.acquire(1).await;
+    let _one = shared.no_writers().await;
     if log.is_dropped() || !log.has_closed_outstanding() {
         return Ok(());
     }

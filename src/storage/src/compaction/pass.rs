@@ -199,7 +199,7 @@ async fn clean_group(
             return Err(halt);
         }
     };
-    let one = shared.writing.acquire(1).await;
+    let one = shared.no_writers().await;
     let replaced = log.replace(&group, made);
     drop(one);
     match replaced {

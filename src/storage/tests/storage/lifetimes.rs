@@ -91,6 +91,25 @@ fn files_are_freed_before_steady_appends_wait_for_one() {
 }
 
 #[test]
+fn logs_are_written_side_by_side() {
+    let mut sim = Simulation::new(6);
+    let slow = Matching::kind(IoKind::Sync).on(".log");
+    sim.faults().slow(slow, 100, Duration::from_secs(1));
+    solo(&mut sim, &small(), |started| async move {
+        for partition in 0..6 {
+            fill(&started, &started.log(partition), 8, 4000).await;
+        }
+        // The first was begun when it was alone. When its sync has ended the others wait.
+        sleep(Duration::from_millis(1500)).await;
+        let written = io_stats().class(IoClass::WriteBehind).writes;
+        assert_eq!(written, 5, "while one is synced, three others are written");
+        sleep(Duration::from_secs(3)).await;
+        let written = io_stats().class(IoClass::WriteBehind).writes;
+        assert_eq!(written, 6, "and the last when one of those has ended");
+    });
+}
+
+#[test]
 fn carried_runs_share_commits_when_they_have_to_be_read_from_the_disk() {
     let mut sim = Simulation::new(5);
     let config = StorageConfig {
