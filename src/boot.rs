@@ -78,12 +78,14 @@ pub(crate) fn server_config(settings: &Settings) -> Result<ServerConfig, Setting
         node_id: required(settings, "node-id", |text| number(text, 0, i32::MAX))?,
         cpus,
         poll,
-        engine: required(settings, "engine", |text| {
-            words(
-                text,
-                &[("glommio", Engine::Glommio), ("uring", Engine::Uring)],
-            )
-        })?,
+        engine: settings
+            .parse("engine", |text| {
+                words(
+                    text,
+                    &[("glommio", Engine::Glommio), ("uring", Engine::Uring)],
+                )
+            })?
+            .unwrap_or_else(Engine::of_this_kernel),
         latency_target: settings.parse("latency-target", |text| {
             duration(text, LATENCY_TARGET_MIN, LATENCY_TARGET_MAX)
         })?,

@@ -306,7 +306,9 @@ fn too_little_locked_memory() {
         "--bounding-set=-ipc_lock,-sys_resource",
         "--inh-caps=-ipc_lock,-sys_resource",
     ];
-    let command = lived.options().wrapped(&limited, "127.0.0.1:0");
+    // The other engine locks none.
+    let options = lived.options().flag("--engine", "glommio");
+    let command = options.wrapped(&limited, "127.0.0.1:0");
     refuses(
         lived.dir.path(),
         command,

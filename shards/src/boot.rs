@@ -13,7 +13,7 @@ use crate::context::ShardId;
 use crate::counters::Counters;
 use crate::engine::glommio::boot::Glommio;
 use crate::engine::threads;
-use crate::engine::uring::boot::Uring;
+use crate::engine::uring::boot::{Uring, probe_ring};
 use crate::figures::Figures;
 
 /// What the shards run on.
@@ -26,6 +26,12 @@ pub enum Engine {
     Uring,
     /// Simulated, seeded. Started by [`crate::sim::Simulation`], never by [`run`].
     Sim,
+}
+
+/// Whether this kernel's io_uring has what the engine `uring` needs. Where another thing is missing,
+/// which [`run`] says, it is true.
+pub fn has_uring() -> bool {
+    !matches!(probe_ring(), Err(BootError::UringLacks { .. }))
 }
 
 /// What a shard does when it has nothing to do.

@@ -43,7 +43,7 @@ mod work;
 
 pub use acknowledgements::{Acknowledged, Acknowledgements, record_acknowledgement};
 pub use allocator::Recycling;
-pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, run};
+pub use boot::{BootError, Engine, Poll, RunConfig, Running, ShardPanicked, has_uring, run};
 pub use buf::{BLOCK_BYTES, DmaBuf, Pack, Packed, SharedBuf, allocation_of, footprint};
 pub use context::{ShardId, in_shard, shard, shard_count};
 pub use counters::{Counter, Counters, count, count_many, counters};

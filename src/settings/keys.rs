@@ -115,8 +115,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "engine",
         shape: "NAME",
-        default: Some("glommio"),
-        doc: "What the shards run on: `glommio` (Linux 5.8 or newer) or `uring`, our own executor (Linux 5.19 or newer, better 6.1).",
+        default: None,
+        doc: "What the shards run on: `uring`, our own executor (Linux 5.19 or newer, better 6.1), or `glommio` (Linux 5.8 or newer). Default: `uring` where the kernel has what it needs, else `glommio`.",
     },
     Key {
         name: "latency-target",

@@ -25,6 +25,18 @@ pub enum Engine {
     Uring,
 }
 
+impl Engine {
+    /// What a broker runs on that was not told: `Uring`, if this kernel's io_uring has what it
+    /// needs.
+    pub fn of_this_kernel() -> Engine {
+        if tailwater_shards::has_uring() {
+            Engine::Uring
+        } else {
+            Engine::Glommio
+        }
+    }
+}
+
 /// How a shard waits when it has nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
@@ -204,7 +216,7 @@ pub(crate) mod tests {
             node_id: 1,
             cpus: vec![0, 1],
             poll: Poll::Park,
-            engine: Engine::Glommio,
+            engine: Engine::of_this_kernel(),
             latency_target: None,
             memory_bytes,
             limits: ConnectionLimits::default(),
