@@ -199,8 +199,11 @@ impl OldWal {
                         });
                         at = header.end_lsn();
                     }
-                    // A file begins with a commit or has none: its rest need not be searched.
-                    None if began_after && at == file.start_lsn => break,
+                    // A file begins with a commit or has none: if nothing was ever written where it
+                    // begins, its rest need not be searched.
+                    None if began_after && at == file.start_lsn && file.is_unused(at).await => {
+                        break;
+                    }
                     None => at += BLOCK,
                 }
             }
@@ -292,11 +295,7 @@ impl OldWal {
         if file.start_lsn == lsn {
             return None;
         }
-        let place = file.position_of(lsn);
-        let block = file.at(place, tailwater_shards::BLOCK_BYTES).await?;
-        // What an earlier use of the file has left there holds, and has another LSN.
-        let is_unused =
-            block.iter().all(|byte| *byte == 0) || CommitHeader::decode(&block).is_some();
+        let is_unused = file.is_unused(lsn).await;
         let begin = file.end_lsn();
         let is_there = self.files.iter().any(|file| file.start_lsn == begin);
         (is_unused && is_there && self.first_of(begin).await.is_none()).then_some(begin)

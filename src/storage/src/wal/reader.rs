@@ -109,6 +109,16 @@ impl OldFile {
         fits.then_some((header, sum))
     }
 
+    /// Whether nothing was written where a commit at this LSN would begin: there are zeros, or what
+    /// an earlier use of the file has left, which holds and has another LSN. What cannot be read may
+    /// be anything.
+    pub(crate) async fn is_unused(&mut self, lsn: u64) -> bool {
+        let block = self.at(self.position_of(lsn), BLOCK_BYTES).await;
+        block.is_some_and(|block| {
+            block.iter().all(|byte| *byte == 0) || CommitHeader::decode(&block).is_some()
+        })
+    }
+
     /// The whole commit of a header that was found.
     pub(crate) async fn commit(&mut self, header: &CommitHeader) -> Option<Bytes> {
         let len = usize::try_from(header.length).ok()?;

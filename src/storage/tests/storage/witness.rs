@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tailwater_shards::sim::Simulation;
 use tailwater_shards::{File, IoClass, OpenOptions, dir, sleep};
-use tailwater_storage::{StorageConfig, StorageError, verify};
+use tailwater_storage::{Corrupt, StorageConfig, StorageError, verify};
 
 use crate::checks::read_all;
 use crate::corruption::{roomy, wal, write_three};
@@ -241,6 +241,43 @@ fn records_missing_between_others_are_named_by_the_commit_that_is_lost() {
             assert_eq!((&named.file, named.position), (&wal(1, 1), 4096 * block));
         }
     });
+}
+
+#[test]
+fn a_files_first_commit_that_cannot_be_read_is_named_by_what_follows_it() {
+    // Nothing beside the WAL knows of the file's commits; one bit is wrong, or nothing can be read.
+    let config = StorageConfig {
+        witness_interval_ms: 60_000,
+        ..roomy()
+    };
+    for is_readable in [true, false] {
+        let mut sim = Simulation::new(12);
+        solo(&mut sim, &config, |started| async move {
+            // Seventeen fill the first file.
+            for _ in 0..18 {
+                fill(&started, &started.log(0), 1, 60_000).await;
+            }
+            for partition in [0, 1, 1] {
+                fill(&started, &started.log(partition), 1, 100).await;
+            }
+        });
+        sim.power_cut();
+        if is_readable {
+            sim.faults().corrupt(&wal(1, 2), 4096 + 20, 3).unwrap();
+            sim.faults().corrupt(&wal(1, 2), 4096 + 100, 3).unwrap();
+        } else {
+            unreadable(&sim, 2, 1..2);
+        }
+        solo(&mut sim, &config, |started| async move {
+            let report = &started.report;
+            assert_eq!(report.out_of_service, [tp(0)], "{report:?}");
+            let missing = |d: &&Corrupt| d.what.contains("records 17..18");
+            let named = report.damage.iter().find(missing);
+            let named = named.unwrap_or_else(|| panic!("{report:?}"));
+            assert_eq!((&named.file, named.position), (&wal(1, 2), 4096));
+            assert!(!read_all(&started.log(1)).await.is_empty());
+        });
+    }
 }
 
 /// A WAL in which records were carried behind newer ones of their partitions, and where the commits
