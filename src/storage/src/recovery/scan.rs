@@ -184,7 +184,7 @@ impl OldWal {
     async fn commits_after(&mut self, lsn: u64) -> Vec<Seen> {
         let mut seen = Vec::new();
         for file in self.files.iter_mut().filter(|file| file.end_lsn() > lsn) {
-            let began_after = file.start_lsn > lsn;
+            let (began_after, found_before) = (file.start_lsn > lsn, seen.len());
             let mut at = match began_after {
                 true => file.start_lsn,
                 false => lsn + BLOCK,
@@ -199,13 +199,13 @@ impl OldWal {
                         });
                         at = header.end_lsn();
                     }
-                    // A file begins with a commit or has none: if nothing was ever written where it
-                    // begins, its rest need not be searched.
-                    None if began_after && at == file.start_lsn && file.is_unused(at).await => {
-                        break;
-                    }
                     None => at += BLOCK,
                 }
+            }
+            // Of the commits under way at the end those before others may be missing, the first of a
+            // file, too. Together they do not fill one: behind a file without a commit there is none.
+            if began_after && seen.len() == found_before {
+                break;
             }
         }
         seen.sort_by_key(|seen| seen.at);

@@ -244,13 +244,14 @@ fn records_missing_between_others_are_named_by_the_commit_that_is_lost() {
 }
 
 #[test]
-fn a_files_first_commit_that_cannot_be_read_is_named_by_what_follows_it() {
-    // Nothing beside the WAL knows of the file's commits; one bit is wrong, or nothing can be read.
+fn a_files_first_commit_that_is_gone_is_named_by_what_follows_it() {
+    // Nothing beside the WAL knows of the file's commits; bits are wrong, or nothing can be read, or
+    // nothing was written.
     let config = StorageConfig {
         witness_interval_ms: 60_000,
         ..roomy()
     };
-    for is_readable in [true, false] {
+    for harm in 0..3 {
         let mut sim = Simulation::new(12);
         solo(&mut sim, &config, |started| async move {
             // Seventeen fill the first file.
@@ -262,11 +263,14 @@ fn a_files_first_commit_that_cannot_be_read_is_named_by_what_follows_it() {
             }
         });
         sim.power_cut();
-        if is_readable {
-            sim.faults().corrupt(&wal(1, 2), 4096 + 20, 3).unwrap();
-            sim.faults().corrupt(&wal(1, 2), 4096 + 100, 3).unwrap();
-        } else {
-            unreadable(&sim, 2, 1..2);
+        let file = wal(1, 2);
+        match harm {
+            0 => {
+                sim.faults().corrupt(&file, 4096 + 20, 3).unwrap();
+                sim.faults().corrupt(&file, 4096 + 100, 3).unwrap();
+            }
+            1 => unreadable(&sim, 2, 1..2),
+            _ => sim.faults().restore(&file, 4096, &[0; 4096]).unwrap(),
         }
         solo(&mut sim, &config, |started| async move {
             let report = &started.report;
